@@ -1,0 +1,156 @@
+"""The store: PostgreSQL (psycopg), or SQLite in WAL mode. The truth of everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import event, text
+from sqlalchemy.engine import URL, Connection, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from config.errors import ConfigError
+
+_BUSY = 30  # seconds that SQLite waits for another process's lock
+_LEADER = 0x626C6B74  # PostgreSQL's advisory lock of whoever does the singleton work
+_LEADER_CHECK = 2  # seconds between two looks whether that lock is still held
+
+
+class Store:
+    """Transactions on the database behind `url`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = _with_driver(make_url(url))
+        self.sqlite = self.url.get_backend_name() == "sqlite"
+        self._engine = _engine(self.url, self.sqlite)
+        # SQLite has one writer: queueing here beats polling its lock.
+        self._writer: AbstractAsyncContextManager[Any] = asyncio.Lock() if self.sqlite else nullcontext()
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, url: str) -> AsyncIterator[Store]:
+        """A store whose tables are up to date. Raises ConfigError if it can't be reached."""
+        store = cls(url)
+        try:
+            await asyncio.to_thread(_migrate, store.url)
+            yield store
+        except (SQLAlchemyError, OSError) as error:
+            cause = str(getattr(error, "orig", None) or error).strip().splitlines()
+            raise ConfigError(f"DATABASE_URL: {store.description}: {cause[0] if cause else error}") from error
+        finally:
+            await store._engine.dispose()
+
+    @property
+    def description(self) -> str:
+        """Which database this is, without its password."""
+        if self.sqlite:
+            return f"SQLite {self.url.database}"
+        return f"PostgreSQL {self.url.host}:{self.url.port or 5432}/{self.url.database}"
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """A session that commits at the end, or leaves nothing behind."""
+        async with self._writer, AsyncSession(self._engine, expire_on_commit=False) as session:
+            if self.sqlite:
+                await session.connection(execution_options={"begin": "IMMEDIATE"})
+            async with session.begin() if not session.in_transaction() else nullcontext():
+                yield session
+                await session.commit()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """A session that only reads."""
+        async with AsyncSession(self._engine, expire_on_commit=False) as session:
+            yield session
+
+    async def check(self) -> str:
+        """Ask the database something. Raises SQLAlchemyError if it does not answer."""
+        async with self.reading() as session:
+            await session.connection()
+            await (await session.connection()).execute(text("SELECT 1"))
+        return self.description
+
+    @asynccontextmanager
+    async def leadership(self) -> AsyncIterator[asyncio.Event]:
+        """Wait to be the one bot that does the singleton work; the event is set when that is lost.
+
+        PostgreSQL frees the lock with the connection that holds it, the kernel a file's with the process.
+        """
+        lost = asyncio.Event()
+        if self.sqlite:
+            with Path(f"{self.url.database}.lock").open("w") as file:
+                await _locked(file.fileno())
+                yield lost
+            return
+        async with self._engine.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            while not await connection.scalar(text(f"SELECT pg_try_advisory_lock({_LEADER})")):
+                await asyncio.sleep(_LEADER_CHECK)
+            watch = asyncio.create_task(_watch(connection, lost))
+            try:
+                yield lost
+            finally:
+                watch.cancel()
+                await asyncio.gather(watch, return_exceptions=True)
+                if not lost.is_set():
+                    await connection.execute(text(f"SELECT pg_advisory_unlock({_LEADER})"))
+
+
+async def _locked(descriptor: int) -> None:
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            await asyncio.sleep(_LEADER_CHECK)
+
+
+async def _watch(connection: Any, lost: asyncio.Event) -> None:
+    try:
+        while True:
+            await asyncio.sleep(_LEADER_CHECK)
+            await connection.execute(text("SELECT 1"))
+    except SQLAlchemyError:
+        lost.set()
+
+
+def _with_driver(url: URL) -> URL:
+    backend = url.get_backend_name().replace("postgres", "postgresql").replace("postgresqlql", "postgresql")
+    return url.set(drivername={"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}[backend])
+
+
+def _engine(url: URL, sqlite: bool) -> AsyncEngine:
+    if not sqlite:
+        return create_async_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+    engine = create_async_engine(url, connect_args={"timeout": _BUSY})
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
+
+    return engine
+
+
+def _migrate(url: URL) -> None:
+    """Bring the tables to the newest revision, one process at a time."""
+    if url.get_backend_name() == "sqlite" and url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["url"] = url.set(drivername=url.drivername.replace("+aiosqlite", ""))
+    command.upgrade(config, "head")

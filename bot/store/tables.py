@@ -1,0 +1,284 @@
+"""The tables. DESIGN's words are their names; the states here are the only ones there are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Enum,
+    Index,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlmodel import Field, SQLModel
+
+from workers.contract.messages import Kind, now
+
+
+class Moment(TypeDecorator[datetime]):
+    """A UTC time. SQLite has no time zones, so they are put back on when it is read."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+def _words(states: type[StrEnum]) -> Any:
+    """A column of words, of which a newer version may know more: no database enum, no constraint."""
+    return Enum(states, native_enum=False, length=16, values_callable=lambda kind: [item.value for item in kind])
+
+
+class JobState(StrEnum):
+    WAITING = "waiting"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class DeliveryState(StrEnum):
+    RECEIVED = "received"
+    PROCESSED = "processed"
+    FAILED = "failed"
+
+
+class ReleaseState(StrEnum):
+    STARTING = "starting"
+    LIVE = "live"
+    RETIRED = "retired"
+    FAILED = "failed"
+
+
+class ReportKind(StrEnum):
+    STATUS = "status"
+    DEPLOYMENT = "deployment"
+    COMMENT = "comment"
+    REACTION = "reaction"
+
+
+class ReportState(StrEnum):
+    PENDING = "pending"
+    SENT = "sent"
+    SUPERSEDED = "superseded"
+    REFUSED = "refused"
+
+
+class Repository(SQLModel, table=True):
+    """A repository of GitHub's, by its id: names change."""
+
+    __tablename__ = "repositories"
+
+    id: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    full_name: str = Field(index=True)
+    default_branch: str
+    private: bool = True
+    installation_id: int | None = Field(default=None, sa_type=BigInteger)
+
+    @property
+    def name(self) -> str:
+        return self.full_name.partition("/")[2]
+
+
+class Delivery(SQLModel, table=True):
+    """One webhook request, as it came."""
+
+    __tablename__ = "deliveries"
+
+    guid: str = Field(primary_key=True)
+    event: str
+    action: str | None = None
+    repository_id: int | None = Field(default=None, sa_type=BigInteger, index=True)
+    payload: str = Field(sa_type=Text)
+    received_at: datetime = Field(default_factory=now, sa_type=Moment)
+    state: DeliveryState = Field(default=DeliveryState.RECEIVED, sa_type=_words(DeliveryState), index=True)
+    attempts: int = 0
+    due_at: datetime = Field(default_factory=now, sa_type=Moment)
+    reason: str = Field(default="", description="what was or wasn't done, and why, for people")
+    run_id: int | None = None
+
+
+class Pull(SQLModel, table=True):
+    """A pull request, and where our living comment on it is."""
+
+    __tablename__ = "pulls"
+
+    repository_id: int = Field(primary_key=True, sa_type=BigInteger)
+    number: int = Field(primary_key=True)
+    head_sha: str
+    head_ref: str
+    fork: bool = False
+    open: bool = True
+    comment_id: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class Run(SQLModel, table=True):
+    """Everything that one cause sets off. Its id is its place in the order of causes."""
+
+    __tablename__ = "runs"
+
+    id: int | None = Field(default=None, primary_key=True)
+    repository_id: int = Field(sa_type=BigInteger, index=True)
+    cause: str
+    cause_key: str = Field(unique=True, description="the same for the same cause, whatever delivered it")
+    ref: str
+    sha: str
+    pull_number: int | None = None
+    actor: str
+    delivery_guid: str | None = None
+    created_at: datetime = Field(default_factory=now, sa_type=Moment)
+
+
+class Job(SQLModel, table=True):
+    """One unit that one worker executes."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index("jobs_by_place", "repository_id", "environment", "state"),)
+
+    id: str = Field(primary_key=True)
+    run_id: int = Field(foreign_key="runs.id", index=True)
+    repository_id: int = Field(sa_type=BigInteger)
+    sha: str
+    kind: Kind = Field(sa_type=_words(Kind))
+    name: str = Field(description="the image that it builds, or the environment that it deploys or stops")
+    environment: str | None = None
+    context: str = Field(description="of its commit status; empty for none")
+    pool: str
+    needs: list[str] = Field(default_factory=list, sa_type=JSON)
+    spec: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    state: JobState = Field(default=JobState.WAITING, sa_type=_words(JobState), index=True)
+    attempt: int = 0
+    attempts: int = Field(description="the most there may be")
+    not_before: datetime = Field(default_factory=now, sa_type=Moment)
+    worker: str | None = None
+    instance: str | None = None
+    nonce: str | None = None
+    lease_until: datetime | None = Field(default=None, sa_type=Moment)
+    cancelling: str | None = Field(default=None, description="why a running job is being stopped")
+    created_at: datetime = Field(default_factory=now, sa_type=Moment)
+    queued_at: datetime | None = Field(default=None, sa_type=Moment)
+    started_at: datetime | None = Field(default=None, sa_type=Moment)
+    ended_at: datetime | None = Field(default=None, sa_type=Moment)
+    reason: str = ""
+    sentence: str = ""
+    failed_step: str | None = None
+
+
+class StepRow(SQLModel, table=True):
+    """A step of an attempt, with its times."""
+
+    __tablename__ = "steps"
+
+    job_id: str = Field(primary_key=True, foreign_key="jobs.id")
+    attempt: int = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    started_at: datetime = Field(sa_type=Moment)
+    ended_at: datetime | None = Field(default=None, sa_type=Moment)
+    ok: bool | None = None
+
+
+class WorkerRow(SQLModel, table=True):
+    """A worker, as its last heartbeat said."""
+
+    __tablename__ = "workers"
+
+    name: str = Field(primary_key=True)
+    instance: str
+    pool: str
+    slots: int
+    address: str
+    software: str
+    draining: bool = False
+    stopped: bool = False
+    running: int = 0
+    disk_free: int = Field(default=0, sa_type=BigInteger)
+    seen_at: datetime = Field(default_factory=now, sa_type=Moment)
+
+
+class Image(SQLModel, table=True):
+    """A digest in a registry, with the git tree that it was built from."""
+
+    __tablename__ = "images"
+
+    id: int | None = Field(default=None, primary_key=True)
+    repository_id: int = Field(sa_type=BigInteger, index=True)
+    name: str
+    job_id: str = Field(unique=True)
+    sha: str
+    tree: str
+    digest: str
+    reference: str
+    size: int = Field(sa_type=BigInteger)
+    created_at: datetime = Field(default_factory=now, sa_type=Moment)
+
+
+class Environment(SQLModel, table=True):
+    """A named place that a repository runs in."""
+
+    __tablename__ = "environments"
+    __table_args__ = (UniqueConstraint("repository_id", "name"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    repository_id: int = Field(sa_type=BigInteger)
+    name: str
+    pull_number: int | None = None
+    port: int | None = Field(default=None, unique=True, description="the proxy's, where there are no domains")
+    url: str | None = None
+    stopped: bool = False
+
+
+class Release(SQLModel, table=True):
+    """One image digest with its settings, in one environment."""
+
+    __tablename__ = "releases"
+
+    id: int | None = Field(default=None, primary_key=True)
+    environment_id: int = Field(foreign_key="environments.id", index=True)
+    run_id: int
+    job_id: str = Field(unique=True)
+    sha: str
+    image: str
+    settings: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    state: ReleaseState = Field(default=ReleaseState.STARTING, sa_type=_words(ReleaseState), index=True)
+    attempt: int = Field(default=0, description="whose containers it is")
+    worker: str | None = None
+    address: str | None = None
+    created_at: datetime = Field(default_factory=now, sa_type=Moment)
+    live_at: datetime | None = Field(default=None, sa_type=Moment)
+    remove_after: datetime | None = Field(default=None, sa_type=Moment, description="when it has drained")
+    deployment_id: int | None = Field(default=None, sa_type=BigInteger, description="GitHub's")
+
+
+class Report(SQLModel, table=True):
+    """One thing owed to GitHub."""
+
+    __tablename__ = "reports"
+    __table_args__ = (Index("reports_by_key", "repository_id", "key", "state"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    repository_id: int = Field(sa_type=BigInteger)
+    kind: ReportKind = Field(sa_type=_words(ReportKind))
+    key: str = Field(description="of all pending ones with this key only the newest is sent")
+    payload: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    state: ReportState = Field(default=ReportState.PENDING, sa_type=_words(ReportState), index=True)
+    attempts: int = 0
+    due_at: datetime = Field(default_factory=now, sa_type=Moment)
+    created_at: datetime = Field(default_factory=now, sa_type=Moment)
+    sent_at: datetime | None = Field(default=None, sa_type=Moment)
+    reason: str = ""

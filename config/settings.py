@@ -1,0 +1,221 @@
+"""The instance's settings: environment (prefix `BLACKTREE_`) over a TOML file over defaults.
+
+The environment wins over the file. Every name may end in `_FILE` in the environment: its value is then
+read from that file, without the newline at its end, which is how Docker and systemd hand out secrets.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from config.errors import ConfigError, nearest, sentences
+
+PREFIX = "BLACKTREE_"
+# Names that are read before the model is: where the TOML file is.
+_BOOTSTRAP = {"CONFIG"}
+DEFAULT_FILES = (Path("blacktree.toml"), Path("/etc/blacktree/blacktree.toml"))
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """Everything that can be set for one process of Blacktree."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    database_url: str = Field("", description="postgresql://… or sqlite:///PATH; SQLite in DATA_DIR if empty")
+    queue_url: str = Field("memory://", description="amqp://… or amqps://… (RabbitMQ), or memory:// in `up`")
+    queue_prefix: str = Field("blacktree", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="of queue names")
+    data_dir: Path = Field(Path("~/.local/share/blacktree"), description="logs, mirrors, SQLite, checkouts")
+
+    host: str = Field("127.0.0.1", description="the address that the bot listens on")
+    port: int = Field(8000, ge=0, le=65535, description="its TCP port; 0 takes a free one")
+    public_url: str = Field("", description="how people and GitHub reach the bot; for links in statuses")
+
+    github_api_url: str = Field("https://api.github.com", description="…/api/v3 for GitHub Enterprise")
+    github_webhook_secret: SecretStr | None = Field(None, description="of the webhook; no start without it")
+    github_token: SecretStr | None = Field(None, description="a token, instead of an App")
+    github_app_id: int | None = Field(None, description="the App's id")
+    github_app_private_key: SecretStr | None = Field(None, description="the App's private key (PEM)")
+
+    registry: str = Field("", description="prefix of images, such as ghcr.io/acme; empty keeps them local")
+    registry_username: str = Field("", description="login at that registry")
+    registry_password: SecretStr | None = Field(None, description="its password or token")
+
+    proxy: str = Field(
+        "caddy",
+        description="caddy (a child process), the URL of a Caddy's admin API, or none (the container's port)",
+    )
+    proxy_host: str = Field("", description="host name in environments' URLs; PUBLIC_URL's if empty")
+    proxy_bind: str = Field("", description="address that the proxy listens on; all if empty")
+    proxy_ports: str = Field("20000-20999", description="ports for environments where DOMAIN is not set")
+    domain: str = Field(
+        "",
+        description="template of host names, such as {environment}.{repository}.example.com; HTTPS by Caddy",
+    )
+
+    worker_name: str = Field("", pattern=r"^[A-Za-z0-9_.-]{0,64}$", description="host name if empty")
+    worker_pool: str = Field("default", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="whose jobs it takes")
+    worker_slots: int = Field(2, ge=1, le=64, description="jobs at once")
+    worker_address: str = Field("127.0.0.1", description="IP address where the proxy reaches its containers")
+
+    secret_key: SecretStr | None = Field(None, description="encrypts secrets in the store")
+    api_token: SecretStr | None = Field(None, description="bearer token for /api; needed off this machine")
+
+    lease: Seconds = Field(60, description="seconds without a heartbeat after which an attempt is lost")
+    job_timeout: Seconds = Field(3600, description="seconds that one attempt may last")
+    attempts: int = Field(3, ge=1, le=20, description="tries at a job when the fault is ours")
+    drain: Seconds = Field(30, description="seconds that an old release serves on after the switch")
+    shutdown: Seconds = Field(300, description="seconds that running attempts get to end after SIGTERM")
+    log_format: Literal["text", "json"] = Field("text", description="of the process's own log")
+
+    @field_validator("queue_url")
+    @classmethod
+    def _known_queue(cls, url: str) -> str:
+        return _one_of(url, "amqp", "amqps", "memory")
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, url: str) -> str:
+        return url and _one_of(url, "postgresql", "postgres", "sqlite")
+
+    @field_validator("github_api_url", "public_url")
+    @classmethod
+    def _web_address(cls, url: str) -> str:
+        return url and _one_of(url, "https", "http").rstrip("/")
+
+    @field_validator("proxy")
+    @classmethod
+    def _known_proxy(cls, value: str) -> str:
+        return value if value in ("caddy", "none") else _one_of(value, "http", "https").rstrip("/")
+
+    @field_validator("proxy_ports")
+    @classmethod
+    def _port_range(cls, value: str) -> str:
+        first, _, last = value.partition("-")
+        if not (first.isdigit() and last.isdigit() and 0 < int(first) <= int(last) <= 65535):
+            raise ValueError("must be FIRST-LAST, two ports from 1 to 65535")
+        return value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _expanded(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Settings:
+        if (self.github_app_id is None) != (self.github_app_private_key is None):
+            raise ValueError("GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY go together: set both or neither")
+        if self.github_token and self.github_app_id:
+            raise ValueError("set GITHUB_TOKEN or GITHUB_APP_ID, not both")
+        if bool(self.registry_username) != bool(self.registry_password):
+            raise ValueError("REGISTRY_USERNAME and REGISTRY_PASSWORD go together: set both or neither")
+        return self
+
+    @property
+    def store_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'blacktree.db'}"
+
+    @property
+    def worker(self) -> str:
+        return self.worker_name or socket.gethostname()
+
+    @property
+    def base_url(self) -> str:
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def environment_host(self) -> str:
+        return self.proxy_host or urlsplit(self.base_url).hostname or "localhost"
+
+    @property
+    def github_url(self) -> str:
+        """Where git is cloned from and pages are: the API's host without its API part."""
+        if self.github_api_url == "https://api.github.com":
+            return "https://github.com"
+        return self.github_api_url.removesuffix("/api/v3")
+
+
+def _one_of(url: str, *schemes: str) -> str:
+    if urlsplit(url).scheme not in schemes or "://" not in url:
+        raise ValueError(f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    return url
+
+
+def load(environ: Mapping[str, str] = os.environ, file: Path | None = None) -> Settings:
+    """The settings from `environ` and from `file` (or `BLACKTREE_CONFIG`, or a default place).
+
+    Raises ConfigError with one line for each setting that is unknown or bad.
+    """
+    path = file or (Path(environ[PREFIX + "CONFIG"]) if environ.get(PREFIX + "CONFIG") else None)
+    from_file = _from_file(path or next((place for place in DEFAULT_FILES if place.is_file()), None))
+    from_environment, places = _from_environment(environ)
+    places = {name: f"{path or 'the TOML file'}: {name}" for name in from_file} | places
+    try:
+        return Settings(**{**from_file, **from_environment})
+    except ValidationError as error:
+        raise ConfigError("\n".join(_complaints(error, places))) from None
+
+
+def _from_file(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from None
+
+
+def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    values: dict[str, str] = {}
+    places: dict[str, str] = {}
+    for variable, given in environ.items():
+        key = variable.removeprefix(PREFIX)
+        if not variable.startswith(PREFIX) or key in _BOOTSTRAP or key.startswith("TEST_"):
+            continue
+        name = key.removesuffix("_FILE").lower()
+        if name in values:
+            raise ConfigError(
+                f"{PREFIX}{name.upper()} and {PREFIX}{name.upper()}_FILE are both set: remove one"
+            )
+        value = _read(variable, given) if key.endswith("_FILE") else given
+        if value:
+            values[name] = value
+        places[name] = variable
+    return values, places
+
+
+def _read(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text().rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{variable}: {path} cannot be read: {error}") from None
+
+
+def _complaints(error: ValidationError, places: Mapping[str, str]) -> list[str]:
+    lines = []
+    for where, sentence in sentences(error):
+        name = str(where[0]) if where else ""
+        place = places.get(name, PREFIX + name.upper() if name else "settings")
+        unknown = name and name not in Settings.model_fields
+        wrong = f"there is no such setting.{nearest(name, Settings.model_fields)}" if unknown else sentence
+        lines.append(f"{place}: {wrong}")
+    return lines
