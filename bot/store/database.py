@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class Store:
         self.sqlite = self.url.get_backend_name() == "sqlite"
         self._engine = _engine(self.url, self.sqlite)
         # SQLite has one writer: queueing here beats polling its lock.
+        self._listeners: list[asyncio.Event] = []
         self._writer: AbstractAsyncContextManager[Any] = asyncio.Lock() if self.sqlite else nullcontext()
 
     @classmethod
@@ -64,6 +66,18 @@ class Store:
             async with session.begin() if not session.in_transaction() else nullcontext():
                 yield session
                 await session.commit()
+        for listener in self._listeners:
+            listener.set()
+
+    @contextmanager
+    def changes(self) -> Iterator[asyncio.Event]:
+        """An event that every commit of this process sets; whoever waits on it clears it."""
+        changed = asyncio.Event()
+        self._listeners.append(changed)
+        try:
+            yield changed
+        finally:
+            self._listeners.remove(changed)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
@@ -86,13 +100,16 @@ class Store:
         """
         lost = asyncio.Event()
         if self.sqlite:
-            with Path(f"{self.url.database}.lock").open("w") as file:
-                await _locked(file.fileno())
+            descriptor = os.open(f"{self.url.database}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+            try:
+                await _locked(descriptor)
                 yield lost
+            finally:
+                os.close(descriptor)
             return
         async with self._engine.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
-            while not await connection.scalar(text(f"SELECT pg_try_advisory_lock({_LEADER})")):
+            while not await connection.scalar(text(f"SELECT pg_try_advisory_lock({_LEADER})")):  # noqa: ASYNC110
                 await asyncio.sleep(_LEADER_CHECK)
             watch = asyncio.create_task(_watch(connection, lost))
             try:
@@ -102,6 +119,13 @@ class Store:
                 await asyncio.gather(watch, return_exceptions=True)
                 if not lost.is_set():
                     await connection.execute(text(f"SELECT pg_advisory_unlock({_LEADER})"))
+
+
+async def heard(changed: asyncio.Event, seconds: float) -> None:
+    """Wait for `changed`, `seconds` at most."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await changed.wait()
 
 
 async def _locked(descriptor: int) -> None:

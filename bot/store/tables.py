@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from workers.contract.messages import Kind, now
+from workers.contract.messages import Fault, Kind, now
 
 
 class Moment(TypeDecorator[datetime]):
@@ -37,7 +37,9 @@ class Moment(TypeDecorator[datetime]):
 
 def _words(states: type[StrEnum]) -> Any:
     """A column of words, of which a newer version may know more: no database enum, no constraint."""
-    return Enum(states, native_enum=False, length=16, values_callable=lambda kind: [item.value for item in kind])
+    return Enum(
+        states, native_enum=False, length=16, values_callable=lambda kind: [item.value for item in kind]
+    )
 
 
 class JobState(StrEnum):
@@ -126,6 +128,8 @@ class Pull(SQLModel, table=True):
     fork: bool = False
     open: bool = True
     comment_id: int | None = Field(default=None, sa_type=BigInteger)
+    announced_sha: str | None = Field(default=None, description="the head that the comment shows")
+    announced_at: datetime | None = Field(default=None, sa_type=Moment, description="by GitHub's clock")
 
 
 class Run(SQLModel, table=True):
@@ -142,6 +146,7 @@ class Run(SQLModel, table=True):
     pull_number: int | None = None
     actor: str
     delivery_guid: str | None = None
+    comment_id: int | None = Field(default=None, sa_type=BigInteger, description="of the command")
     created_at: datetime = Field(default_factory=now, sa_type=Moment)
 
 
@@ -172,9 +177,10 @@ class Job(SQLModel, table=True):
     lease_until: datetime | None = Field(default=None, sa_type=Moment)
     cancelling: str | None = Field(default=None, description="why a running job is being stopped")
     created_at: datetime = Field(default_factory=now, sa_type=Moment)
-    queued_at: datetime | None = Field(default=None, sa_type=Moment)
+    offered_at: datetime | None = Field(default=None, sa_type=Moment, description="when it went to the queue")
     started_at: datetime | None = Field(default=None, sa_type=Moment)
     ended_at: datetime | None = Field(default=None, sa_type=Moment)
+    fault: Fault | None = Field(default=None, sa_type=_words(Fault))
     reason: str = ""
     sentence: str = ""
     failed_step: str | None = None
@@ -258,7 +264,7 @@ class Release(SQLModel, table=True):
     state: ReleaseState = Field(default=ReleaseState.STARTING, sa_type=_words(ReleaseState), index=True)
     attempt: int = Field(default=0, description="whose containers it is")
     worker: str | None = None
-    address: str | None = None
+    address: str | None = Field(default=None, description="IP:PORT, as the proxy reaches it")
     created_at: datetime = Field(default_factory=now, sa_type=Moment)
     live_at: datetime | None = Field(default=None, sa_type=Moment)
     remove_after: datetime | None = Field(default=None, sa_type=Moment, description="when it has drained")

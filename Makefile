@@ -1,0 +1,51 @@
+# `make help` names the targets. ARGS go to the program behind the target: make test ARGS="-k broker -x".
+
+PYTHON ?= python3
+BIN := .venv/bin
+# What the tests run for real (see tests/machine/install for the names).
+PARTS ?= engine broker registry postgres busybox
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint lock clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do \
+		printf '  make %-6s  %s\n' "$$name" "$$what"; done
+
+demo: .venv/.stamp  ## the whole of Blacktree on this machine, against a stand-in for GitHub
+	@tests/machine/install engine busybox
+	@tests/machine/engine start
+	@$(BIN)/python -m tests.demo $(ARGS)
+
+test: .venv/.stamp  ## install and start what the tests need, lint, then pytest $(ARGS)
+	@tests/machine/install $(PARTS)
+	@tests/machine/engine start
+	@tests/machine/npm-ci
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/pytest $(ARGS)
+
+lint: .venv/.stamp  ## ruff, mypy, the directions of imports, the dependencies
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/deptry .
+
+lock: .venv/.stamp  ## requirements.lock from pyproject.toml
+	@command -v uv >/dev/null || $(BIN)/pip install --quiet uv
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip compile pyproject.toml --quiet --extra dev --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 -o requirements.lock
+
+clean:  ## stop what was started here; remove the environment and the caches
+	@tests/machine/engine stop
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache tests/github/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The lock has every dependency with its hash; this package itself has none, and is installed as it lies here.
+.venv/.stamp: requirements.lock pyproject.toml
+	@tests/machine/install python-venv
+	@echo "installing .venv from requirements.lock"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

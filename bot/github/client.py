@@ -1,0 +1,154 @@
+"""gidgethub, wrapped once: one host, one place that says what an answer means, one API version.
+
+An answer is either data, `GitHubUnavailable` (try again after some seconds) or `GitHubRefused` (final).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, NoReturn
+from urllib.parse import urljoin, urlsplit
+
+import httpx2
+from gidgethub import abc as gidgethub_abc
+from gidgethub import sansio
+
+from workers.contract.messages import now
+
+USER_AGENT = "blacktree"
+API_VERSION = "2022-11-28"
+_MOST_REDIRECTS = 5
+# https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api: without a header that
+# says when, a secondary limit means at least a minute.
+_UNSAID_WAIT = 60.0
+_BROKEN_WAIT = 5.0
+
+
+class GitHubError(Exception):
+    """GitHub did not do what was asked; the text says what and why."""
+
+
+class GitHubUnavailable(GitHubError):
+    """Not now: GitHub is out of reach, broken or limits us. Worth another try in `wait` seconds."""
+
+    def __init__(self, sentence: str, wait: float) -> None:
+        super().__init__(sentence)
+        self.wait = wait
+
+
+class GitHubRefused(GitHubError):
+    """No, and asking again changes nothing."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Client(gidgethub_abc.GitHubAPI):
+    """Requests to the API at `base_url` and nowhere else."""
+
+    def __init__(self, http: httpx2.AsyncClient, base_url: str) -> None:
+        super().__init__(USER_AGENT, base_url=base_url)
+        self._http = http
+        self._host = urlsplit(base_url).netloc
+
+    async def scopes(self, token: str) -> set[str] | None:
+        """The scopes of a classic token, None for tokens that have none to tell. Raises GitHubError."""
+        headers = sansio.create_headers(USER_AGENT, oauth_token=token)
+        _, answered, _ = await self._request(
+            "GET", sansio.format_url("/user", {}, base_url=self.base_url), headers
+        )
+        told = answered.get("x-oauth-scopes")
+        return None if told is None else {scope.strip() for scope in told.split(",")}
+
+    async def _request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        sent = {**headers, "x-github-api-version": API_VERSION}
+        for _ in range(_MOST_REDIRECTS):
+            if urlsplit(url).netloc != self._host:
+                raise GitHubRefused(0, f"not followed: {urlsplit(url).netloc} is not {self._host}")
+            response = await self._send(method, url, sent, body)
+            if response.status_code not in (301, 302, 307, 308):
+                return _classified(method, url, response)
+            url = urljoin(url, response.headers.get("location", ""))
+        raise GitHubRefused(310, f"{method} {urlsplit(url).path}: redirected in a circle")
+
+    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> httpx2.Response:
+        try:
+            return await self._http.request(method, url, headers=dict(headers), content=body)
+        except httpx2.HTTPError as error:
+            sentence = f"GitHub at {self._host} does not answer: {str(error) or type(error).__name__}"
+            raise GitHubUnavailable(sentence, _BROKEN_WAIT) from error
+
+    async def sleep(self, seconds: float) -> NoReturn:
+        raise AssertionError(f"not slept {seconds} s: whoever asks decides when to ask again")
+
+
+def _classified(method: str, url: str, response: httpx2.Response) -> tuple[int, Mapping[str, str], bytes]:
+    """The answer, if it is one that gidgethub can read as data. Raises GitHubError for all others."""
+    status, headers = response.status_code, response.headers
+    what = f"{method} {urlsplit(url).path}: {status}"
+    if 200 <= status < 300 or status == 304:
+        json_type = headers.get("content-type", "").startswith("application/json")
+        if json_type and response.content and not _is_json(response.content):
+            raise GitHubUnavailable(f"{what}: an answer that is not JSON", _BROKEN_WAIT)
+        return status, headers, response.content
+    message = f"{what}: {_message(response)}"
+    if status >= 500 or status == 408:
+        raise GitHubUnavailable(message, _wait(headers, _BROKEN_WAIT))
+    if status == 429 or (status == 403 and _limited(response)):
+        raise GitHubUnavailable(message, _wait(headers, _UNSAID_WAIT))
+    if status == 401:
+        message += _clock(headers)
+    raise GitHubRefused(status, message)
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _message(response: httpx2.Response) -> str:
+    try:
+        body: Any = response.json()
+        errors = "; ".join(str(item.get("message", item)) for item in body.get("errors", ()))
+        return f"{body['message']}{f' ({errors})' if errors else ''}"[:500]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return response.reason_phrase or "an error without a message"
+
+
+def _limited(response: httpx2.Response) -> bool:
+    headers = response.headers
+    return (
+        "retry-after" in headers
+        or headers.get("x-ratelimit-remaining") == "0"
+        or "secondary rate limit" in response.text.lower()
+        or "abuse detection" in response.text.lower()
+    )
+
+
+def _wait(headers: Mapping[str, str], unsaid: float) -> float:
+    """Seconds until GitHub wants to hear from us again."""
+    after = headers.get("retry-after", "")
+    if after.isdigit():
+        return float(after)
+    reset = headers.get("x-ratelimit-reset", "")
+    if headers.get("x-ratelimit-remaining") == "0" and reset.isdigit():
+        return max(1.0, float(reset) - time.time() + 1)
+    return unsaid
+
+
+def _clock(headers: Mapping[str, str]) -> str:
+    """How far our clock is off GitHub's, where that explains a 401."""
+    try:
+        off = (now() - parsedate_to_datetime(headers["date"])).total_seconds()
+    except (KeyError, ValueError, TypeError):
+        return ""
+    return f"; this machine's clock is {off:+.0f} s off GitHub's" if abs(off) > 30 else ""

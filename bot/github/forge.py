@@ -1,0 +1,205 @@
+"""What Blacktree asks of GitHub, by name. Every method raises GitHubError."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import httpx2
+
+from bot.github.auth import AppAuth, Auth, TokenAuth
+from bot.github.client import Client, GitHubRefused
+from bot.store.tables import Repository
+from config.errors import ConfigError
+from config.settings import Settings
+
+_TIMEOUT = 30.0  # seconds for one request
+_PAGE = 100  # the most that GitHub gives at once
+
+
+@dataclass(frozen=True)
+class PullHead:
+    """A pull request as GitHub has it now."""
+
+    number: int
+    sha: str
+    ref: str
+    base: str
+    fork: bool
+    open: bool
+
+
+@dataclass(frozen=True)
+class Comment:
+    """A comment that GitHub has taken; `updated_at` is by GitHub's clock."""
+
+    id: int
+    updated_at: datetime
+
+
+class GitHub:
+    """One account at one GitHub."""
+
+    def __init__(self, client: Client, auth: Auth, git_url: str) -> None:
+        self._client = client
+        self._auth = auth
+        self._git_url = git_url
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(cls, settings: Settings) -> AsyncIterator[GitHub]:
+        """GitHub as `settings` say. Raises ConfigError where they hold no credentials."""
+        limits = httpx2.Limits(max_connections=20)
+        async with httpx2.AsyncClient(timeout=_TIMEOUT, limits=limits, follow_redirects=False) as http:
+            client = Client(http, settings.github_api_url)
+            yield cls(client, _auth(client, settings), settings.github_url)
+
+    async def check(self) -> str:
+        """Who we are and where, for people."""
+        return f"{await self._auth.login()} at {self._client.base_url}"
+
+    async def missing_permissions(self) -> list[str]:
+        """What we may not do and need to, in GitHub's words."""
+        return await self._auth.missing()
+
+    async def login(self) -> str:
+        """The login that our comments are written by."""
+        return await self._auth.login()
+
+    def clone_url(self, repository: Repository) -> str:
+        """Where git finds the repository, without credentials."""
+        return f"{self._git_url}/{repository.full_name}.git"
+
+    async def clone_token(self, repository: Repository) -> str:
+        return await self._auth.clone_token(repository.full_name, repository.installation_id)
+
+    async def repository(self, full_name: str, installation_id: int | None = None) -> dict[str, Any]:
+        token = await self._auth.token(full_name, installation_id)
+        answer: dict[str, Any] = await self._client.getitem(f"/repos/{full_name}", oauth_token=token)
+        return answer
+
+    async def file(self, repository: Repository, path: str, sha: str) -> str | None:
+        """A file's text at a commit, None where there is none."""
+        try:
+            answer = await self._get(repository, f"/contents/{path}{{?ref}}", ref=sha)
+        except GitHubRefused as error:
+            if error.status == 404:
+                return None
+            raise
+        try:
+            return base64.b64decode(answer["content"]).decode()
+        except (KeyError, TypeError, binascii.Error, UnicodeDecodeError):
+            raise ConfigError(f"{path}: is not a text file") from None
+
+    async def commit_message(self, repository: Repository, sha: str) -> str:
+        return str((await self._get(repository, f"/commits/{sha}"))["commit"]["message"])
+
+    async def pull(self, repository: Repository, number: int) -> PullHead:
+        answer = await self._get(repository, f"/pulls/{number}")
+        return pull_head(answer)
+
+    async def may_write(self, repository: Repository, login: str) -> bool:
+        """Whether `login` has write access; `author_association` would not tell."""
+        try:
+            answer = await self._get(repository, "/collaborators/{login}/permission", login=login)
+        except GitHubRefused as error:
+            if error.status == 404:
+                return False
+            raise
+        return answer["permission"] in ("write", "admin")
+
+    async def set_status(self, repository: Repository, sha: str, body: dict[str, str]) -> None:
+        await self._post(repository, f"/statuses/{sha}", body)
+
+    async def react(self, repository: Repository, comment_id: int, content: str) -> None:
+        await self._post(repository, f"/issues/comments/{comment_id}/reactions", {"content": content})
+
+    async def find_comment(self, repository: Repository, number: int, marker: str) -> int | None:
+        """The id of our own comment on an issue that starts with `marker`."""
+        token, login = await self._token(repository), await self.login()
+        url = f"/repos/{repository.full_name}/issues/{number}/comments?per_page={_PAGE}"
+        async for comment in self._client.getiter(url, oauth_token=token):
+            ours = (comment["user"] or {}).get("login") == login
+            if ours and str(comment["body"]).startswith(marker):
+                return int(comment["id"])
+        return None
+
+    async def create_comment(self, repository: Repository, number: int, body: str) -> Comment:
+        return _comment(await self._post(repository, f"/issues/{number}/comments", {"body": body}))
+
+    async def edit_comment(self, repository: Repository, comment_id: int, body: str) -> Comment:
+        token = await self._token(repository)
+        url = f"/repos/{repository.full_name}/issues/comments/{comment_id}"
+        return _comment(await self._client.patch(url, data={"body": body}, oauth_token=token))
+
+    async def find_deployment(
+        self, repository: Repository, sha: str, environment: str, job: str
+    ) -> int | None:
+        """The id of the deployment that we made for `job`, if an answer of GitHub's got lost."""
+        found = await self._get(
+            repository,
+            "/deployments{?sha,environment,per_page}",
+            sha=sha,
+            environment=environment,
+            per_page="100",
+        )
+        matching = (
+            item["id"]
+            for item in found
+            if isinstance(item["payload"], dict) and item["payload"].get("job") == job
+        )
+        return next(matching, None)
+
+    async def create_deployment(self, repository: Repository, body: dict[str, Any]) -> int:
+        return int((await self._post(repository, "/deployments", body))["id"])
+
+    async def set_deployment_status(
+        self, repository: Repository, deployment_id: int, body: dict[str, Any]
+    ) -> None:
+        await self._post(repository, f"/deployments/{deployment_id}/statuses", body)
+
+    async def _token(self, repository: Repository) -> str:
+        return await self._auth.token(repository.full_name, repository.installation_id)
+
+    async def _get(self, repository: Repository, path: str, **variables: str) -> Any:
+        token = await self._token(repository)
+        return await self._client.getitem(
+            f"/repos/{repository.full_name}{path}", variables, oauth_token=token
+        )
+
+    async def _post(self, repository: Repository, path: str, body: dict[str, Any]) -> Any:
+        token = await self._token(repository)
+        return await self._client.post(f"/repos/{repository.full_name}{path}", data=body, oauth_token=token)
+
+
+def pull_head(pull: dict[str, Any]) -> PullHead:
+    """A pull request from GitHub's form of it; the head's repository is null where a fork was deleted."""
+    head, base = pull["head"], pull["base"]
+    return PullHead(
+        number=pull["number"],
+        sha=head["sha"],
+        ref=head["ref"],
+        base=base["ref"],
+        fork=head["repo"] is None or head["repo"]["id"] != base["repo"]["id"],
+        open=pull["state"] == "open",
+    )
+
+
+def _comment(answer: dict[str, Any]) -> Comment:
+    return Comment(int(answer["id"]), datetime.fromisoformat(answer["updated_at"]))
+
+
+def _auth(client: Client, settings: Settings) -> Auth:
+    if settings.github_token:
+        return TokenAuth(client, settings.github_token.get_secret_value())
+    if settings.github_app_id and settings.github_app_private_key:
+        return AppAuth(client, settings.github_app_id, settings.github_app_private_key.get_secret_value())
+    raise ConfigError(
+        "GitHub credentials are missing: set BLACKTREE_GITHUB_TOKEN, or BLACKTREE_GITHUB_APP_ID with "
+        "BLACKTREE_GITHUB_APP_PRIVATE_KEY_FILE"
+    )

@@ -1,0 +1,209 @@
+"""Sends what is owed to GitHub, until GitHub took it or refused it for good."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from sqlmodel import col, select
+
+from bot import texts
+from bot.github.client import GitHubError, GitHubRefused, GitHubUnavailable
+from bot.github.forge import Comment, GitHub
+from bot.github.living_comment import view
+from bot.store.database import Store, heard
+from bot.store.tables import Environment, Job, Pull, Release, Report, ReportKind, ReportState, Repository
+from config.settings import Settings
+from workers.contract.messages import now
+
+_BATCH = 200
+_POLL = 1.0  # seconds
+_MOST_WAIT = 600.0
+_LAG_ATTEMPTS = 3  # right after an event a 404 or 422 of GitHub's may be lag
+
+log = structlog.get_logger()
+
+
+class Reporter:
+    """One lane for each repository: in it reports go one by one, in their order."""
+
+    def __init__(self, store: Store, github: GitHub, settings: Settings) -> None:
+        self._store = store
+        self._github = github
+        self._settings = settings
+        self._sending = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        with self._store.changes() as changed:
+            while True:
+                changed.clear()
+                if not await self.send_due():
+                    await heard(changed, _POLL)
+
+    async def send_due(self) -> int:
+        """Send all reports whose time has come; returns how many there were."""
+        async with self._sending:
+            lanes: defaultdict[int, list[Report]] = defaultdict(list)
+            for report in await self._due():
+                lanes[report.repository_id].append(report)
+            async with asyncio.TaskGroup() as group:
+                for repository_id, lane in lanes.items():
+                    group.create_task(self._lane(repository_id, lane))
+            return sum(map(len, lanes.values()))
+
+    async def _due(self) -> Sequence[Report]:
+        due = (
+            select(Report)
+            .where(Report.state == ReportState.PENDING, col(Report.due_at) <= now())
+            .order_by(col(Report.id))
+            .limit(_BATCH)
+        )
+        async with self._store.reading() as session:
+            return (await session.exec(due)).all()
+
+    async def _lane(self, repository_id: int, reports: list[Report]) -> None:
+        async with self._store.reading() as session:
+            repository = await session.get_one(Repository, repository_id)
+        for report in reports:
+            if not await self._send(repository, report):
+                return
+
+    async def _send(self, repository: Repository, report: Report) -> bool:
+        """Send one. False if GitHub is not to be asked for a while."""
+        if not await self._still_newest(report):
+            return True
+        try:
+            await self._tell(repository, report)
+        except GitHubUnavailable as error:
+            await self._postpone(report, max(error.wait, min(2.0**report.attempts, _MOST_WAIT)), error)
+            return False
+        except GitHubRefused as error:
+            if error.status in (404, 422) and report.attempts < _LAG_ATTEMPTS:
+                await self._postpone(report, 2.0**report.attempts, error)
+            else:
+                await self._end(report, ReportState.REFUSED, str(error))
+                log.error("report refused", key=report.key, error=str(error))
+            return True
+        await self._end(report, ReportState.SENT)
+        log.info("report sent", key=report.key, report=report.id)
+        return True
+
+    async def _still_newest(self, report: Report) -> bool:
+        async with self._store.reading() as session:
+            row = await session.get_one(Report, report.id)
+        return row.state is ReportState.PENDING
+
+    async def _tell(self, repository: Repository, report: Report) -> None:
+        match report.kind:
+            case ReportKind.STATUS:
+                await self._status(repository, report)
+            case ReportKind.REACTION:
+                payload = report.payload
+                await self._github.react(repository, payload["comment_id"], payload["content"])
+            case ReportKind.COMMENT:
+                await self._comment(repository, report.payload["number"])
+            case ReportKind.DEPLOYMENT:
+                await self._deployment(repository, report)
+
+    async def _status(self, repository: Repository, report: Report) -> None:
+        payload = report.payload
+        job = payload.get("job")
+        link = payload.get("url") or (f"{self._settings.base_url}/jobs/{job}" if job else "")
+        body = {key: payload[key] for key in ("state", "context", "description")}
+        await self._github.set_status(
+            repository, payload["sha"], body | ({"target_url": link} if link else {})
+        )
+
+    async def _comment(self, repository: Repository, number: int) -> None:
+        """Edit the living comment; make it where there is none, or where somebody deleted it."""
+        async with self._store.reading() as session:
+            pull = await session.get_one(Pull, (repository.id, number))
+            shown = await view(session, pull, self._settings.base_url)
+        if shown is None:
+            return
+        text = texts.comment(shown)
+        sent = await self._edited(repository, pull.comment_id, text) if pull.comment_id else None
+        if sent is None:
+            known = await self._github.find_comment(repository, number, texts.MARKER)
+            sent = await self._edited(repository, known, text) if known else None
+        if sent is None:
+            sent = await self._github.create_comment(repository, number, text)
+        await self._announced(pull, sent, shown.sha)
+
+    async def _edited(self, repository: Repository, comment_id: int, text: str) -> Comment | None:
+        try:
+            return await self._github.edit_comment(repository, comment_id, text)
+        except GitHubRefused as error:
+            if error.status in (404, 410):
+                return None
+            raise
+
+    async def _announced(self, pull: Pull, sent: Comment, sha: str) -> None:
+        async with self._store.transaction() as session:
+            row = await session.get_one(Pull, (pull.repository_id, pull.number))
+            row.comment_id = sent.id
+            if row.announced_sha != sha:
+                row.announced_sha, row.announced_at = sha, sent.updated_at
+
+    async def _deployment(self, repository: Repository, report: Report) -> None:
+        async with self._store.reading() as session:
+            release = await session.get_one(Release, report.payload["release"])
+            environment = await session.get_one(Environment, release.environment_id)
+            job = await session.get_one(Job, release.job_id)
+        preview = environment.pull_number is not None
+        if release.deployment_id is None:
+            deployment = await self._make_deployment(repository, release, environment)
+            async with self._store.transaction() as session:
+                (await session.get_one(Release, release.id)).deployment_id = deployment
+        else:
+            deployment = release.deployment_id
+        state = report.payload["state"]
+        body = {
+            "state": state,
+            "description": texts.shortened(job.sentence, texts.MOST_STATUS),
+            "log_url": f"{self._settings.base_url}/jobs/{job.id}",
+            "auto_inactive": not preview,
+        }
+        if state == "success" and environment.url:
+            body["environment_url"] = environment.url
+        await self._github.set_deployment_status(repository, deployment, body)
+
+    async def _make_deployment(
+        self, repository: Repository, release: Release, environment: Environment
+    ) -> int:
+        found = await self._github.find_deployment(repository, release.sha, environment.name, release.job_id)
+        if found is not None:
+            return found
+        body = {
+            "ref": release.sha,
+            "environment": environment.name,
+            "auto_merge": False,
+            "required_contexts": [],
+            "transient_environment": environment.pull_number is not None,
+            "production_environment": environment.name == "production",
+            "payload": {"job": release.job_id},
+        }
+        return await self._github.create_deployment(repository, body)
+
+    async def _postpone(self, report: Report, wait: float, error: GitHubError) -> None:
+        log.warning("report postponed", key=report.key, seconds=wait, error=str(error))
+        async with self._store.transaction() as session:
+            row = await session.get_one(Report, report.id)
+            row.attempts += 1
+            row.due_at = _after(wait)
+            row.reason = str(error)
+
+    async def _end(self, report: Report, state: ReportState, reason: str = "") -> None:
+        async with self._store.transaction() as session:
+            row = await session.get_one(Report, report.id)
+            row.sent_at = now()
+            if row.state is ReportState.PENDING:
+                row.state, row.reason = state, reason
+
+
+def _after(seconds: float) -> datetime:
+    return now() + timedelta(seconds=seconds)

@@ -1,0 +1,224 @@
+"""Answers to what workers ask: may I have this job, do I still have it, may traffic come here."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from typing import assert_never
+
+import structlog
+from sqlalchemy import update
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from bot import ending, lifecycle, specs
+from bot.github.client import GitHubError
+from bot.github.forge import GitHub
+from bot.routing.router import Router, retire
+from bot.store.database import Store
+from bot.store.tables import Environment, Image, Job, JobState, Release, ReleaseState, Repository, WorkerRow
+from config.settings import Settings
+from workers.contract.messages import (
+    Answer,
+    AttemptRef,
+    BuildSpec,
+    Claim,
+    DeploySpec,
+    Grant,
+    Heartbeat,
+    HeartbeatAnswer,
+    Kind,
+    Nudge,
+    Ready,
+    Refusal,
+    StopSpec,
+    now,
+)
+from workers.contract.queue import BotQueue, QueueDown
+from workers.contract.seal import seal
+
+log = structlog.get_logger()
+
+
+class Grants:
+    """The bot's side of every request of a worker's."""
+
+    def __init__(
+        self, store: Store, queue: BotQueue, github: GitHub, router: Router, settings: Settings
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._github = github
+        self._router = router
+        self._settings = settings
+
+    async def answer(self, request: Claim | Heartbeat | Ready) -> Answer:
+        """Any request's answer."""
+        match request:
+            case Claim():
+                return await self._claim(request)
+            case Heartbeat():
+                return await self._heartbeat(request)
+            case Ready():
+                return await self._router.ready(request)
+            case _:
+                assert_never(request)
+
+    async def _claim(self, claim: Claim) -> Grant | Refusal:
+        async with self._store.reading() as session:
+            job = await session.get(Job, claim.job)
+            if job is None:
+                return Refusal(reason="there is no such job")
+            repository = await session.get_one(Repository, job.repository_id)
+        if job.state is JobState.RUNNING and claim.redelivered and await self._gone(job, claim):
+            await ending.lost(self._store, job, f"worker {job.worker} has gone")
+        if job.state not in (JobState.QUEUED, JobState.RUNNING):
+            return Refusal(reason=f"it is {job.state}")
+        try:
+            token = await self._github.clone_token(repository) if job.kind is Kind.BUILD else ""
+        except GitHubError as error:
+            log.warning("no token for a clone", job=job.id, error=str(error))
+            return Refusal(reason=str(error), retry=True)
+        sealed = seal(specs.credentials(self._settings, token), claim.public_key)
+        async with self._store.transaction() as session:
+            return await self._grant(session, claim, repository, sealed)
+
+    async def _gone(self, job: Job, claim: Claim) -> bool:
+        """Whether the worker that has the job is not connected any more, as far as we can know.
+
+        While our own connection is younger than its last word, its absence says nothing: the broker may
+        have restarted, and it is on its way back. Then its lease decides.
+        """
+        if job.instance == claim.instance or job.worker is None or job.lease_until is None:
+            return False
+        heard_ago = self._settings.lease - (job.lease_until - now()).total_seconds()
+        try:
+            reached = await self._queue.order(job.worker, Nudge())
+        except QueueDown:
+            return False
+        return not reached and time.monotonic() - self._queue.connected_at > heard_ago
+
+    async def _grant(
+        self, session: AsyncSession, claim: Claim, repository: Repository, sealed: str
+    ) -> Grant | Refusal:
+        job = await session.get_one(Job, claim.job)
+        again = job.state is JobState.RUNNING and job.nonce == claim.nonce
+        if not again:
+            if job.state is not JobState.QUEUED or job.not_before > now():
+                return Refusal(reason=f"it is {job.state}")
+            moved = await lifecycle.move(
+                session,
+                job,
+                JobState.RUNNING,
+                attempt=job.attempt + 1,
+                worker=claim.worker,
+                instance=claim.instance,
+                nonce=claim.nonce,
+                lease_until=self._lease_end(),
+                started_at=now(),
+                reason="",
+                sentence="",
+                failed_step=None,
+                fault=None,
+            )
+            if not moved:
+                return Refusal(reason="another worker was quicker")
+        spec = await self._spec(session, job, repository)
+        log.info("job granted", job=job.id, attempt=job.attempt, worker=claim.worker, again=again)
+        return Grant(job=job.id, attempt=job.attempt, lease=self._settings.lease, spec=spec, sealed=sealed)
+
+    async def _spec(
+        self, session: AsyncSession, job: Job, repository: Repository
+    ) -> BuildSpec | DeploySpec | StopSpec:
+        match job.kind:
+            case Kind.BUILD:
+                return specs.build(job, repository, self._github.clone_url(repository), self._settings)
+            case Kind.DEPLOY:
+                return specs.deploy(job, repository, await _release(session, job), self._settings)
+            case Kind.STOP:
+                await retire(session, job.repository_id, job.environment or job.name)
+                return specs.stop(job, repository)
+
+    async def _heartbeat(self, beat: Heartbeat) -> HeartbeatAnswer:
+        async with self._store.transaction() as session:
+            await self._note(session, beat)
+            lost, cancelled = [], []
+            for attempt in beat.attempts:
+                job = await session.get(Job, attempt.job)
+                if not _holds(job, attempt, beat):
+                    lost.append(attempt)
+                elif job is not None and job.cancelling:
+                    cancelled.append(attempt)
+            kept = [attempt.job for attempt in beat.attempts if attempt not in lost]
+            await session.exec(
+                update(Job)
+                .where(col(Job.id).in_(kept), col(Job.instance) == beat.instance)
+                .where(col(Job.state) == JobState.RUNNING)
+                .values(lease_until=self._lease_end())
+            )
+            retired = await _retired(session, beat)
+            left = select(Job).where(
+                Job.worker == beat.worker, Job.state == JobState.RUNNING, Job.instance != beat.instance
+            )
+            orphans = (await session.exec(left)).all()
+        for job in orphans:
+            await ending.lost(self._store, job, f"worker {beat.worker} has started anew")
+        return HeartbeatAnswer(
+            lease=self._settings.lease, lost=lost, cancelled=cancelled, retired=sorted(retired)
+        )
+
+    async def _note(self, session: AsyncSession, beat: Heartbeat) -> None:
+        row = await session.get(WorkerRow, beat.worker) or WorkerRow(
+            name=beat.worker, instance="", pool="", slots=0, address="", software=""
+        )
+        for field in ("instance", "pool", "slots", "address", "software", "draining", "stopped", "disk_free"):
+            setattr(row, field, getattr(beat, field))
+        row.running, row.seen_at = len(beat.attempts), now()
+        session.add(row)
+
+    def _lease_end(self) -> datetime:
+        return now() + timedelta(seconds=self._settings.lease)
+
+
+def _holds(job: Job | None, attempt: AttemptRef, beat: Heartbeat) -> bool:
+    return (
+        job is not None
+        and job.state is JobState.RUNNING
+        and job.attempt == attempt.attempt
+        and job.instance == beat.instance
+    )
+
+
+async def _release(session: AsyncSession, job: Job) -> Release:
+    """The deploy's release, made at its first attempt; its containers are those of this attempt."""
+    release = await lifecycle.release_of(session, job)
+    if release is None:
+        here = select(Environment).where(
+            Environment.repository_id == job.repository_id, Environment.name == job.environment
+        )
+        environment = (await session.exec(here)).one()
+        image = (await session.exec(select(Image).where(col(Image.job_id).in_(job.needs)))).one()
+        release = Release(
+            environment_id=environment.id or 0,
+            run_id=job.run_id,
+            job_id=job.id,
+            sha=job.sha,
+            image=image.reference,
+            settings=job.spec,
+        )
+        session.add(release)
+    release.attempt, release.worker, release.state = job.attempt, job.worker, ReleaseState.STARTING
+    await session.flush()
+    return release
+
+
+async def _retired(session: AsyncSession, beat: Heartbeat) -> set[str]:
+    """The worker's releases whose containers are to go: all but the live, the starting and the draining."""
+    there = {container.release for container in beat.containers}
+    ids = [int(name.partition(".")[0]) for name in there if name.partition(".")[0].isdigit()]
+    kept = set()
+    for release in (await session.exec(select(Release).where(col(Release.id).in_(ids)))).all():
+        draining = release.state is ReleaseState.RETIRED and (release.remove_after or now()) > now()
+        if draining or release.state in (ReleaseState.LIVE, ReleaseState.STARTING):
+            kept.add(specs.release_name(release.id or 0, release.attempt))
+    return there - kept

@@ -1,0 +1,106 @@
+"""How a job moves: the table of allowed moves, and the one function that makes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import update
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from bot import reports, texts
+from bot.store.tables import Job, JobState, Release, ReleaseState, Run
+from workers.contract.messages import Kind, now
+
+MOVES: dict[JobState, frozenset[JobState]] = {
+    JobState.WAITING: frozenset({JobState.QUEUED, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELLED}),
+    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.QUEUED, JobState.CANCELLED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+LIVE = (JobState.WAITING, JobState.QUEUED, JobState.RUNNING)
+
+
+class NotAllowed(Exception):
+    """A move that the table has not: a bug of ours."""
+
+
+async def move(session: AsyncSession, job: Job, to: JobState, **changes: Any) -> bool:
+    """Move `job` from the state and attempt that it was read in to `to`, and owe the reports of it.
+
+    False if somebody else moved it in between: then nothing was written. Raises NotAllowed.
+    """
+    if to not in MOVES[job.state]:
+        raise NotAllowed(f"job {job.id}: {job.state} to {to}")
+    if to.final:
+        changes.setdefault("ended_at", now())
+    here = (col(Job.id) == job.id, col(Job.state) == job.state, col(Job.attempt) == job.attempt)
+    moved = await session.exec(
+        update(Job).where(*here).values(state=to, **changes), execution_options={"synchronize_session": False}
+    )
+    if moved.rowcount != 1:
+        return False
+    await session.refresh(job)
+    await _follow(session, job)
+    return True
+
+
+async def _follow(session: AsyncSession, job: Job) -> None:
+    """What a move brings with it, in the same transaction."""
+    run = await session.get_one(Run, job.run_id)
+    release = await release_of(session, job)
+    if release is not None and release.state is ReleaseState.STARTING and job.state.final:
+        release.state = ReleaseState.FAILED
+    await reports.job_changed(session, job, run, release)
+    if job.state in (JobState.FAILED, JobState.CANCELLED):
+        await _cancel_dependents(session, job)
+    if job.state.final and run.comment_id is not None:
+        await _answer_command(session, run)
+
+
+async def release_of(session: AsyncSession, job: Job) -> Release | None:
+    """The release that a deploy job brings out, once it has started."""
+    if job.kind is not Kind.DEPLOY:
+        return None
+    return (await session.exec(select(Release).where(Release.job_id == job.id))).first()
+
+
+async def _cancel_dependents(session: AsyncSession, job: Job) -> None:
+    waiting = select(Job).where(Job.run_id == job.run_id, Job.state == JobState.WAITING)
+    for dependent in (await session.exec(waiting)).all():
+        if job.id in dependent.needs:
+            sentence = texts.needs_failed([job.context]) if job.state is JobState.FAILED else job.sentence
+            reason = "needs_failed" if job.state is JobState.FAILED else job.reason
+            await move(session, dependent, JobState.CANCELLED, reason=reason, sentence=sentence)
+
+
+async def _answer_command(session: AsyncSession, run: Run) -> None:
+    """A command ends in exactly one visible final state: when the last job of its run has ended."""
+    states = (await session.exec(select(Job.state).where(Job.run_id == run.id))).all()
+    if run.comment_id is not None and all(JobState(state).final for state in states):
+        happy = all(state is JobState.SUCCEEDED for state in states)
+        await reports.owe_reaction(
+            session, run.repository_id, run.comment_id, "rocket" if happy else "confused"
+        )
+
+
+async def supersede(session: AsyncSession, run: Run) -> None:
+    """End what older runs of the same ref still do: at once what does not run, by a cancel what does."""
+    older = (
+        select(Job)
+        .join(Run, col(Run.id) == col(Job.run_id))
+        .where(Run.repository_id == run.repository_id, Run.ref == run.ref, col(Run.id) < run.id)
+        .where(col(Job.state).in_(LIVE))
+    )
+    for job in (await session.exec(older)).all():
+        await cancel(session, job, "superseded", texts.superseded(run.sha))
+
+
+async def cancel(session: AsyncSession, job: Job, reason: str, sentence: str) -> None:
+    """End a job, or mark a running one: then `sweeps.cancels` tells its worker until it has ended."""
+    if job.state is JobState.RUNNING:
+        job.cancelling, job.reason = sentence, reason
+    else:
+        await move(session, job, JobState.CANCELLED, reason=reason, sentence=sentence)

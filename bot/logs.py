@@ -1,0 +1,71 @@
+"""The log store: the log lines of every attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from pathlib import Path
+from typing import Protocol
+
+_LENGTHS_KEPT = 1024
+_JOB = re.compile(r"^\d{1,18}-\d{1,6}$")
+
+
+class LogStore(Protocol):
+    """Keeps and gives back attempts' logs."""
+
+    async def append(self, job: str, attempt: int, offset: int, text: str) -> None:
+        """Add `text` after `offset` characters; what is there already is not added twice."""
+
+    async def read(self, job: str, attempt: int) -> str:
+        """All there is of an attempt's log."""
+
+
+class FileLogs:
+    """A file for each attempt, below `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = asyncio.Lock()
+        self._lengths: OrderedDict[Path, int] = OrderedDict()
+
+    async def append(self, job: str, attempt: int, offset: int, text: str) -> None:
+        file = self._file(job, attempt)
+        async with self._lock:
+            if file not in self._lengths:
+                self._lengths[file] = await asyncio.to_thread(lambda: len(_read(file)))
+            there = self._lengths.pop(file)
+            new = _missing(offset, there) + text[max(0, there - offset) :]
+            await asyncio.to_thread(_append, file, new)
+            self._lengths[file] = there + len(new)
+            while len(self._lengths) > _LENGTHS_KEPT:
+                self._lengths.popitem(last=False)
+
+    async def read(self, job: str, attempt: int) -> str:
+        return await asyncio.to_thread(_read, self._file(job, attempt))
+
+    def _file(self, job: str, attempt: int) -> Path:
+        if not _JOB.match(job):
+            raise ValueError(f"{job!r} is no job's id")
+        return self._folder / job / f"{attempt}.log"
+
+
+def _missing(offset: int, there: int) -> str:
+    """What stands for characters that never came, exactly as many, so that offsets stay true."""
+    gap = offset - there
+    return f"[{gap} characters of the log are lost]\n".rjust(gap)[:gap] if gap > 0 else ""
+
+
+def _append(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8", newline="") as opened:
+        opened.write(text)
+
+
+def _read(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8", errors="replace", newline="") as opened:
+            return opened.read()
+    except FileNotFoundError:
+        return ""

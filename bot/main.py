@@ -1,0 +1,196 @@
+"""Where the bot is put together: every part gets what it needs, and ends in the reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import structlog
+import uvicorn
+
+from bot.dispatch import Dispatcher
+from bot.github.forge import GitHub
+from bot.github.reporter import Reporter
+from bot.grants import Grants
+from bot.logs import FileLogs
+from bot.processing import Processor
+from bot.progress import Progress
+from bot.routing.caddy import Caddy
+from bot.routing.caddy_process import CaddyProcess
+from bot.routing.proxy import Direct, Proxy
+from bot.routing.router import Router
+from bot.store.database import Store
+from bot.sweeps.scheduler import sweeping
+from bot.web.api import Api
+from bot.web.app import application
+from bot.webhooks import Receiver
+from config.errors import ConfigError
+from config.settings import Settings
+from workers.contract.memory import MemoryQueue
+from workers.contract.queue import BotQueue
+from workers.contract.rabbitmq import RabbitQueue
+
+_GRACE = 10  # seconds that open requests get to end
+
+log = structlog.get_logger()
+
+
+async def serve(settings: Settings) -> None:
+    """The bot, until SIGTERM or SIGINT. Raises ConfigError with what is missing."""
+    if settings.queue_url.startswith("memory"):
+        raise ConfigError(
+            "QUEUE_URL: `serve` needs a RabbitMQ (amqp://…); for one process use `blacktree up`"
+        )
+    async with (
+        RabbitQueue.connected(settings.queue_url, prefix=settings.queue_prefix) as queue,
+        bot(settings, queue),
+        stopping() as stop,
+    ):
+        await stop.wait()
+
+
+async def up(settings: Settings) -> None:
+    """Bot and worker in one process, until SIGTERM or SIGINT. Raises ConfigError."""
+    from workers.main import worker  # only a machine that works has what it needs
+
+    queue = MemoryQueue()
+    async with stopping() as stop, bot(settings, queue), asyncio.TaskGroup() as group:
+        here = worker(settings, queue)
+        working = group.create_task(here.run())
+        stopped = group.create_task(stop.wait())
+        await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        here.stop()
+
+
+@asynccontextmanager
+async def bot(settings: Settings, queue: BotQueue) -> AsyncIterator[str]:
+    """A running bot; gives the URL that it listens on."""
+    secret = settings.github_webhook_secret
+    if secret is None or not secret.get_secret_value():
+        raise ConfigError(
+            "BLACKTREE_GITHUB_WEBHOOK_SECRET is missing: set the secret of the webhook at GitHub"
+        )
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    async with (
+        Store.opened(settings.store_url) as store,
+        GitHub.connected(settings) as github,
+        _proxy(settings) as proxy,
+    ):
+        logs = FileLogs(settings.data_dir / "logs")
+        router = Router(store, proxy, settings)
+        grants = Grants(store, queue, github, router, settings)
+        progress = Progress(store, logs)
+        receiver = Receiver(store, (secret.get_secret_value().encode(),))
+        web = application(receiver, Api(store, logs, settings.api_token), store, queue)
+        async with _http(web, settings) as url:
+            log.info(
+                "bot started",
+                url=url,
+                store=store.description,
+                queue=await queue.check(),
+                proxy=await proxy.check(),
+                github=settings.github_api_url,
+            )
+            async with _owned(
+                queue.serve(grants.answer, progress.hear, progress.bury),
+                _lead(store, queue, github, router, settings),
+            ):
+                yield url
+
+
+async def _lead(store: Store, queue: BotQueue, github: GitHub, router: Router, settings: Settings) -> None:
+    """The work that only one bot does at a time."""
+    while True:
+        async with store.leadership() as lost:
+            log.info("leading")
+            dispatcher, reporter = Dispatcher(store, queue), Reporter(store, github, settings)
+            async with (
+                sweeping(store, queue, dispatcher, reporter, settings),
+                _owned(
+                    Processor(store, github, settings).run(), dispatcher.run(), reporter.run(), router.run()
+                ),
+            ):
+                await lost.wait()
+        log.warning("not leading any more")
+
+
+@asynccontextmanager
+async def _owned(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """These coroutines run until the end of the block; one that fails ends the block."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one) for one in work]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+@asynccontextmanager
+async def _proxy(settings: Settings) -> AsyncIterator[Proxy]:
+    if settings.proxy == "none":
+        yield Direct()
+    elif settings.proxy == "caddy":
+        async with CaddyProcess.running(settings.data_dir / "caddy", settings.proxy_bind) as caddy:
+            yield caddy
+    else:
+        async with httpx2.AsyncClient() as http:
+            yield Caddy(http, settings.proxy, settings.proxy_bind)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: ours drain the whole process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]
+        yield
+
+
+@asynccontextmanager
+async def _http(web: object, settings: Settings) -> AsyncIterator[str]:
+    """The web application on its port, which is open when this gives its URL. Raises ConfigError."""
+    config = uvicorn.Config(
+        web,  # type: ignore[arg-type]
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACE,
+    )
+    server = _Server(config)
+    try:
+        socket = config.bind_socket()
+    except SystemExit:
+        raise ConfigError(
+            f"PORT: {settings.host}:{settings.port} can't be listened on; is it taken?"
+        ) from None
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(server.serve(sockets=[socket]))
+        try:
+            yield f"http://{settings.host}:{socket.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await serving
+
+
+@asynccontextmanager
+async def stopping() -> AsyncIterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

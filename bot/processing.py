@@ -1,0 +1,148 @@
+"""From deliveries to runs: each is decided once, and written in the transaction that ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from gidgethub import sansio
+from sqlmodel import col, select
+from structlog.contextvars import bound_contextvars
+
+from bot import events, record
+from bot.decision import Decision, RepositoryFacts
+from bot.events.desk import Desk
+from bot.github.client import GitHubError, GitHubRefused, GitHubUnavailable
+from bot.github.forge import GitHub
+from bot.store.database import Store, heard
+from bot.store.tables import Delivery, DeliveryState, Repository
+from config.settings import Settings
+from workers.contract.messages import now
+
+_BATCH = 50
+_ATTEMPTS = 20
+_POLL = 2.0  # seconds: another bot's commits are not heard here
+_MOST_WAIT = 600.0
+# Right after an event GitHub may answer 404 for what it told: tried again this often before it counts.
+_LAG_ATTEMPTS = 3
+_FULL_NAME = re.compile(r"^[A-Za-z0-9-]+/(?!\.{1,2}$)[A-Za-z0-9._-]+$")
+
+log = structlog.get_logger()
+
+
+class Processor:
+    """Works off the deliveries that the receiver kept."""
+
+    def __init__(self, store: Store, github: GitHub, settings: Settings) -> None:
+        self._store = store
+        self._github = github
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Until cancelled: repositories side by side, the deliveries of one in their order."""
+        with self._store.changes() as changed:
+            while True:
+                changed.clear()
+                lanes = _lanes(await self._due())
+                async with asyncio.TaskGroup() as group:
+                    for lane in lanes:
+                        group.create_task(self._lane(lane))
+                if not lanes:
+                    await heard(changed, _POLL)
+
+    async def _due(self) -> Sequence[Delivery]:
+        due = (
+            select(Delivery)
+            .where(Delivery.state == DeliveryState.RECEIVED, col(Delivery.due_at) <= now())
+            .order_by(col(Delivery.received_at))
+            .limit(_BATCH)
+        )
+        async with self._store.reading() as session:
+            return (await session.exec(due)).all()
+
+    async def _lane(self, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            with bound_contextvars(delivery=delivery.guid, event=delivery.event):
+                await self._process(delivery)
+
+    async def _process(self, delivery: Delivery) -> None:
+        try:
+            payload = json.loads(delivery.payload)
+            facts = repository_facts(payload)
+            if facts is None:
+                return await self._end(
+                    delivery, DeliveryState.PROCESSED, "ignored: it is about no repository"
+                )
+            async with self._store.transaction() as session:
+                repository = await record.repository(session, facts)
+            event = sansio.Event(payload, event=delivery.event, delivery_id=delivery.guid)
+            decision = await events.decide(event, Desk(self._github, self._store, repository))
+            return await self._record(delivery, repository, decision)
+        except GitHubError as error:
+            return await self._postpone(delivery, error)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            log.warning("delivery not understood", exc_info=True)
+            reason = f"failed: its form is not understood ({type(error).__name__}: {error})"
+            return await self._end(delivery, DeliveryState.FAILED, reason)
+
+    async def _record(self, delivery: Delivery, repository: Repository, decision: Decision) -> None:
+        settings = self._settings
+        async with self._store.transaction() as session:
+            reason, run = await record.decision(
+                session, repository, decision, delivery.guid, settings.worker_pool, settings.attempts
+            )
+            row = await session.get_one(Delivery, delivery.guid)
+            row.state, row.reason, row.run_id = DeliveryState.PROCESSED, reason, run
+        log.info("delivery processed", reason=reason, run=run)
+
+    async def _postpone(self, delivery: Delivery, error: GitHubError) -> None:
+        """Try again later, unless GitHub's answer will stay the same."""
+        lag = isinstance(error, GitHubRefused) and error.status == 404 and delivery.attempts < _LAG_ATTEMPTS
+        again = lag or isinstance(error, GitHubUnavailable)
+        if not again or delivery.attempts + 1 >= _ATTEMPTS:
+            return await self._end(delivery, DeliveryState.FAILED, f"failed: {error}")
+        wait = min(2.0**delivery.attempts, _MOST_WAIT)
+        if isinstance(error, GitHubUnavailable):
+            wait = max(wait, error.wait)
+        async with self._store.transaction() as session:
+            row = await session.get_one(Delivery, delivery.guid)
+            row.attempts += 1
+            row.due_at = now() + timedelta(seconds=wait)
+            row.reason = f"tried again in {wait:.0f} s: {error}"
+        log.warning("delivery postponed", seconds=wait, error=str(error))
+        return None
+
+    async def _end(self, delivery: Delivery, state: DeliveryState, reason: str) -> None:
+        async with self._store.transaction() as session:
+            row = await session.get_one(Delivery, delivery.guid)
+            row.state, row.reason = state, reason
+        log.info("delivery processed", reason=reason)
+
+
+def repository_facts(payload: dict[str, Any]) -> RepositoryFacts | None:
+    """What a payload says of its repository, None if it has none."""
+    repository = payload.get("repository")
+    if not isinstance(repository, dict):
+        return None
+    if not _FULL_NAME.match(repository["full_name"]):
+        raise ValueError(f"{repository['full_name']!r} is no repository's name")
+    return RepositoryFacts(
+        id=repository["id"],
+        full_name=repository["full_name"],
+        default_branch=repository.get("default_branch") or "main",
+        private=bool(repository.get("private", True)),
+        installation_id=(payload.get("installation") or {}).get("id"),
+    )
+
+
+def _lanes(deliveries: Sequence[Delivery]) -> list[list[Delivery]]:
+    lanes: defaultdict[int | None, list[Delivery]] = defaultdict(list)
+    for delivery in deliveries:
+        lanes[delivery.repository_id].append(delivery)
+    return list(lanes.values())

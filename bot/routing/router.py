@@ -1,0 +1,184 @@
+"""Releases to routes. The bot owns the routes; the store says what they are."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from datetime import timedelta
+
+import structlog
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from bot import lifecycle, reports
+from bot.routing.proxy import Proxy, ProxyDown, Route
+from bot.specs import release_name
+from bot.store.database import Store, heard
+from bot.store.tables import Environment, Job, JobState, Release, ReleaseState, Repository
+from config.errors import ConfigError
+from config.settings import Settings
+from workers.contract.messages import Ready, Refusal, Switched, now
+
+_POLL = 5.0  # seconds: how soon a proxy that lost its routes has them again
+_PAUSE = 0.5
+_NOT_IN_HOST = re.compile(r"[^a-z0-9-]+")
+
+log = structlog.get_logger()
+
+
+class Router:
+    """Switches environments to releases, one at a time."""
+
+    def __init__(self, store: Store, proxy: Proxy, settings: Settings) -> None:
+        self._store = store
+        self._proxy = proxy
+        self._settings = settings
+        self._lock = asyncio.Lock()
+
+    async def ready(self, ready: Ready) -> Switched | Refusal:
+        """Switch the route to a release that is healthy; asked again, the answer is the same.
+
+        First the proxy, then the store: if we die in between, the store's old truth is applied again.
+        """
+        async with self._lock:
+            async with self._store.reading() as session:
+                job = await session.get(Job, ready.job)
+                if job is None or job.attempt != ready.attempt or job.state is not JobState.RUNNING:
+                    return Refusal(reason="this attempt is not the job's any more")
+                release = await lifecycle.release_of(session, job)
+                if release is None or release_name(release.id or 0, release.attempt) != ready.release:
+                    return Refusal(reason="this release is not the job's")
+                environment = await session.get_one(Environment, release.environment_id)
+                repository = await session.get_one(Repository, environment.repository_id)
+            if release.state is ReleaseState.LIVE:
+                return Switched(url=environment.url or "")
+            if job.cancelling:
+                return Refusal(reason=f"it is being cancelled: {job.cancelling}")
+            environment = await self._with_port(environment)
+            release.address = ready.address
+            others = await self._routes(without=environment.id)
+            await self._proxy.apply([*others, self._route(environment, repository, release)])
+            url = self._url(environment, repository, release)
+            async with self._store.transaction() as session:
+                if not await self._commit(session, job, ready, url):
+                    return Refusal(reason="this attempt is not the job's any more")
+        log.info("route switched", environment=environment.name, release=ready.release, url=url)
+        return Switched(url=url)
+
+    async def run(self) -> None:
+        """Until cancelled: keep the proxy at what the store says."""
+        with self._store.changes() as changed:
+            while True:
+                changed.clear()
+                try:
+                    await self.restore()
+                except ProxyDown as error:
+                    log.error("routes not applied", error=str(error))
+                await asyncio.sleep(_PAUSE)
+                await heard(changed, _POLL)
+
+    async def restore(self) -> None:
+        """Give the proxy all routes of the store, in case it lost or never had them. Raises ProxyDown."""
+        async with self._lock:
+            await self._proxy.apply(await self._routes())
+
+    async def _commit(self, session: AsyncSession, seen: Job, ready: Ready, url: str) -> bool:
+        job = await session.get_one(Job, seen.id)
+        if job.attempt != ready.attempt or job.state is not JobState.RUNNING:
+            return False
+        release = await lifecycle.release_of(session, job)
+        if release is None:
+            return False
+        for old in await _live(session, release.environment_id):
+            old.state = ReleaseState.RETIRED
+            old.remove_after = now() + timedelta(seconds=self._settings.drain)
+            await reports.owe_deployment(session, job.repository_id, old, "inactive")
+        release.state, release.address, release.live_at = ReleaseState.LIVE, ready.address, now()
+        environment = await session.get_one(Environment, release.environment_id)
+        environment.url, environment.stopped = url, False
+        return True
+
+    async def _routes(self, without: int | None = None) -> list[Route]:
+        live = (
+            select(Release, Environment, Repository)
+            .join(Environment, col(Environment.id) == col(Release.environment_id))
+            .join(Repository, col(Repository.id) == col(Environment.repository_id))
+            .where(Release.state == ReleaseState.LIVE)
+        )
+        async with self._store.reading() as session:
+            rows = (await session.exec(live)).all()
+        return [
+            self._route(environment, repository, release)
+            for release, environment, repository in rows
+            if environment.id != without and release.address
+        ]
+
+    def _route(self, environment: Environment, repository: Repository, release: Release) -> Route:
+        host = (
+            host_name(self._settings.domain, environment.name, repository) if self._settings.domain else None
+        )
+        route = f"environment-{environment.id}"
+        return Route(route, release.address or "", host, None if host else environment.port)
+
+    def _url(self, environment: Environment, repository: Repository, release: Release) -> str:
+        if not self._proxy.needs_port:
+            return f"http://{release.address}"
+        if self._settings.domain:
+            return f"https://{host_name(self._settings.domain, environment.name, repository)}"
+        return f"http://{self._settings.environment_host}:{environment.port}"
+
+    async def _with_port(self, seen: Environment) -> Environment:
+        """The environment with a port of the proxy's, where it needs one and has none yet."""
+        if seen.port is not None or not self._proxy.needs_port or self._settings.domain:
+            return seen
+        first, last = map(int, self._settings.proxy_ports.split("-"))
+        async with self._store.transaction() as session:
+            taken = set((await session.exec(select(Environment.port))).all())
+            environment = await session.get_one(Environment, seen.id)
+            free = (port for port in range(first, last + 1) if port not in taken and _is_free(port))
+            environment.port = next(free, None)
+        if environment.port is None:
+            raise ConfigError(f"PROXY_PORTS: all of {self._settings.proxy_ports} are taken")
+        return environment
+
+
+async def retire(session: AsyncSession, repository_id: int, name: str) -> None:
+    """Take what is live in an environment out of service; its route goes with the next `restore`."""
+    here = select(Environment).where(Environment.repository_id == repository_id, Environment.name == name)
+    environment = (await session.exec(here)).first()
+    if environment is None:
+        return
+    environment.stopped = True
+    for release in await _live(session, environment.id):
+        release.state, release.remove_after = ReleaseState.RETIRED, now()
+        await reports.owe_deployment(session, repository_id, release, "inactive")
+
+
+async def _live(session: AsyncSession, environment_id: int | None) -> list[Release]:
+    live = select(Release).where(Release.environment_id == environment_id, Release.state == ReleaseState.LIVE)
+    return list((await session.exec(live)).all())
+
+
+def host_name(template: str, environment: str, repository: Repository) -> str:
+    """Pure: an environment's host name from the DOMAIN template. Raises ConfigError on a bad one."""
+    owner, _, name = repository.full_name.partition("/")
+    try:
+        host = template.format(environment=_label(environment), repository=_label(name), owner=_label(owner))
+    except (KeyError, IndexError, ValueError) as error:
+        raise ConfigError(f"DOMAIN: {template!r}: unknown part {error}") from None
+    return host.lower()
+
+
+def _label(text: str) -> str:
+    return _NOT_IN_HOST.sub("-", text.lower()).strip("-")[:63]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True

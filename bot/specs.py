@@ -1,0 +1,88 @@
+"""Pure: what a worker is told to do, from a job, its repository and the instance's settings."""
+
+from __future__ import annotations
+
+from bot.store.tables import Job, Release, Repository
+from config.settings import Settings
+from workers.contract.messages import (
+    BuildSpec,
+    Credentials,
+    DeploySpec,
+    Limits,
+    Probe,
+    RegistryLogin,
+    Source,
+    StopSpec,
+)
+
+# https://github.com/opencontainers/image-spec/blob/main/annotations.md
+_OCI = "org.opencontainers.image"
+
+
+def build(job: Job, repository: Repository, clone_url: str, settings: Settings) -> BuildSpec:
+    """How an image of a commit is built."""
+    spec = job.spec
+    return BuildSpec(
+        source=Source(repository=repository.full_name, clone_url=clone_url, sha=job.sha),
+        image=job.name,
+        context=spec["context"],
+        dockerfile=spec["dockerfile"],
+        target=spec["target"],
+        args=spec["args"],
+        reference=reference(repository, None if spec["only"] else job.name, settings.registry),
+        tags=spec["tags"],
+        push=bool(settings.registry),
+        timeout=min(float(spec["timeout"]), settings.job_timeout),
+        labels={
+            f"{_OCI}.source": clone_url.removesuffix(".git"),
+            f"{_OCI}.revision": job.sha,
+            "io.blacktree.repository": repository.full_name,
+        },
+    )
+
+
+def deploy(job: Job, repository: Repository, release: Release, settings: Settings) -> DeploySpec:
+    """How a release is started."""
+    spec, place = release.settings, job.environment or job.name
+    limits, health = spec["limits"], spec["health"]
+    return DeploySpec(
+        repository=repository.full_name,
+        environment=place,
+        release=release_name(release.id or 0, release.attempt),
+        image=release.image,
+        pull=bool(settings.registry),
+        port=spec["port"],
+        command=spec["command"],
+        env={**spec["env"], "BLACKTREE_ENVIRONMENT": place, "BLACKTREE_SHA": release.sha},
+        limits=Limits(memory=limits["memory"], cpus=limits["cpus"], pids=limits["pids"]),
+        probe=Probe(path=health["path"], timeout=health["timeout"], interval=health["interval"]),
+        labels={},
+    )
+
+
+def stop(job: Job, repository: Repository) -> StopSpec:
+    """Which environment is removed."""
+    return StopSpec(repository=repository.full_name, environment=job.environment or job.name)
+
+
+def reference(repository: Repository, image: str | None, registry: str) -> str:
+    """An image's name without a tag. `image` is None where the repository has only one."""
+    name = repository.name if registry else repository.full_name.replace("/", "-")
+    whole = f"{registry or 'blacktree'}/{name}{f'-{image}' if image else ''}"
+    return whole.lower()
+
+
+def credentials(settings: Settings, git_password: str) -> Credentials:
+    """What an attempt may know."""
+    logins = []
+    if settings.registry_password:
+        host = settings.registry.partition("/")[0]
+        password = settings.registry_password.get_secret_value()
+        logins.append(RegistryLogin(host=host, username=settings.registry_username, password=password))
+    # https://docs.github.com/apps: any user name does with a token; this one is GitHub's own example.
+    return Credentials(git_username="x-access-token", git_password=git_password, registries=logins)
+
+
+def release_name(release: int, attempt: int) -> str:
+    """What the containers of one attempt at a release are labelled with."""
+    return f"{release}.{attempt}"

@@ -1,0 +1,79 @@
+"""Runs the sweeps, by APScheduler: each on its own interval, never twice at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from bot.dispatch import Dispatcher
+from bot.github.reporter import Reporter
+from bot.store.database import Store
+from bot.sweeps import cancels, drains, leases, lost_messages
+from config.settings import Settings
+from workers.contract.queue import BotQueue
+
+# A message is on its way for less than this many seconds after it was offered.
+_ON_ITS_WAY = 15.0
+_REPORTS = 30.0
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def sweeping(
+    store: Store, queue: BotQueue, dispatcher: Dispatcher, reporter: Reporter, settings: Settings
+) -> AsyncIterator[None]:
+    """The sweeps run until the end of the block; what a dead bot left is looked at once at the start."""
+    await lost_messages.sweep(store, queue, dispatcher, older=0)
+    sweeps: dict[str, tuple[float, Callable[[], Awaitable[object]]]] = {
+        "stale workers": (min(5.0, settings.lease / 4), lambda: leases.sweep(store, queue, settings.lease)),
+        "lost messages": (
+            _ON_ITS_WAY,
+            lambda: lost_messages.sweep(store, queue, dispatcher, older=_ON_ITS_WAY),
+        ),
+        "cancels": (1.0, lambda: cancels.sweep(store, queue)),
+        "drains": (drains.EVERY, lambda: drains.sweep(store, queue)),
+        "reports": (_REPORTS, reporter.send_due),
+    }
+    scheduler = AsyncIOScheduler(event_loop=asyncio.get_running_loop(), timezone="UTC")
+    running: set[asyncio.Task[None]] = set()
+    for name, (seconds, sweep) in sweeps.items():
+        scheduler.add_job(
+            _tracked(name, sweep, running),
+            "interval",
+            seconds=seconds,
+            name=name,
+            coalesce=True,
+            max_instances=1,
+        )
+    scheduler.start()
+    try:
+        yield
+    finally:
+        scheduler.shutdown(wait=False)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def _tracked(
+    name: str, sweep: Callable[[], Awaitable[object]], running: set[asyncio.Task[None]]
+) -> Callable[[], Awaitable[None]]:
+    """The sweep as a job whose failure is logged and whose task can be ended with us."""
+
+    async def job() -> None:
+        task = asyncio.current_task()
+        assert task is not None, "APScheduler runs coroutines as tasks"  # noqa: S101
+        running.add(task)
+        try:
+            await sweep()
+        except Exception:
+            log.exception("sweep failed", sweep=name)
+        finally:
+            running.discard(task)
+
+    return job

@@ -1,0 +1,155 @@
+"""What Blacktree tells people on GitHub: statuses and the living comment. Texts only, no decisions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from bot.store.tables import Job, JobState
+from workers.contract.messages import Fault, Kind
+
+MOST_STATUS = 140  # characters; GitHub refuses a longer description with a 422
+MOST_COMMENT = 60_000  # characters; GitHub's limit is 65,536
+MARKER = "<!-- blacktree:living-comment -->"
+
+_DOING = {Kind.BUILD: "Building", Kind.DEPLOY: "Deploying", Kind.STOP: "Stopping"}
+_EMOJI = {
+    JobState.WAITING: "⏳ waiting",
+    JobState.QUEUED: "⏳ queued",
+    JobState.RUNNING: "🔨 running",
+    JobState.SUCCEEDED: "✅ succeeded",
+    JobState.FAILED: "❌ failed",
+    JobState.CANCELLED: "⚪ cancelled",
+}
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    undefined=StrictUndefined,
+    autoescape=False,  # noqa: S701 (Markdown; what users wrote goes through `quoted`)
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def status(job: Job) -> dict[str, str]:
+    """A job's commit status: state, context and a description within GitHub's 140 characters."""
+    state, description = _status(job)
+    return {"state": state, "context": job.context, "description": shortened(description, MOST_STATUS)}
+
+
+def _status(job: Job) -> tuple[str, str]:
+    match job.state:
+        case JobState.WAITING | JobState.QUEUED:
+            return "pending", f"Trying again: {job.sentence}" if job.attempt else "Queued"
+        case JobState.RUNNING:
+            again = f" (attempt {job.attempt})" if job.attempt > 1 else ""
+            return "pending", f"{_DOING[job.kind]} on {job.worker}{again}"
+        case JobState.SUCCEEDED:
+            return "success", job.sentence
+        case JobState.FAILED:
+            where = f"{job.failed_step}: " if job.failed_step else ""
+            return "failure" if job.fault is Fault.USER else "error", f"{where}{job.sentence}"
+        case JobState.CANCELLED:
+            return "failure" if job.reason == "needs_failed" else "error", job.sentence
+
+
+def deployment_state(job: Job) -> str | None:
+    """The state of a deploy in GitHub's words, None where it says nothing new."""
+    return {
+        JobState.QUEUED: "queued" if job.attempt else None,
+        JobState.RUNNING: "in_progress",
+        JobState.SUCCEEDED: "success",
+        JobState.FAILED: "failure" if job.fault is Fault.USER else "error",
+        JobState.CANCELLED: "inactive" if job.attempt else None,
+    }.get(job.state)
+
+
+def built(seconds: float, size: int) -> str:
+    return f"Built in {duration(seconds)}, {megabytes(size)}"
+
+
+def deployed(url: str) -> str:
+    return f"Live at {url}"
+
+
+def superseded(sha: str) -> str:
+    return f"Superseded by {sha[:7]}"
+
+
+def needs_failed(contexts: list[str]) -> str:
+    return f"Not run: {' and '.join(contexts)} did not succeed"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 8.4 s, 2 min 5 s."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+
+
+def megabytes(size: int) -> str:
+    """Bytes for people: 4.2 MB."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def shortened(text: str, most: int) -> str:
+    """One line of at most `most` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def quoted(text: str) -> str:
+    """What somebody wrote, as inline text that can't ping, link, close issues or break out of a table."""
+    line = " ".join(text.split())
+    line = re.sub(r"([\\`*_{}\[\]<>()!|~$])", r"\\\1", line)
+    return re.sub(r"([@#])(?=\w)", "\\1\u200b", line)
+
+
+@dataclass(frozen=True)
+class ImageView:
+    """An image of the head commit, for the comment."""
+
+    name: str
+    state: str
+    seconds: float | None
+    size: int | None
+    log_url: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class PlaceView:
+    """The pull request's preview, for the comment."""
+
+    name: str
+    state: str
+    url: str | None
+    sha: str | None
+    log_url: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class CommentView:
+    """All that the living comment shows."""
+
+    sha: str
+    updated_at: datetime
+    images: list[ImageView]
+    places: list[PlaceView]
+
+
+def state_of(job: Job) -> str:
+    return _EMOJI[job.state]
+
+
+def comment(view: CommentView) -> str:
+    """The living comment's Markdown, its hidden marker first, within `MOST_COMMENT` characters."""
+    template = _templates.get_template("comment.md.j2")
+    text = template.render(
+        view=view, marker=MARKER, duration=duration, megabytes=megabytes, quoted=quoted, shortened=shortened
+    )
+    return text[:MOST_COMMENT]

@@ -1,0 +1,203 @@
+"""The JSON API: what ran, what runs, who works, and the logs."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SecretStr
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from bot.logs import LogStore
+from bot.store.database import Store
+from bot.store.tables import (
+    Delivery,
+    Environment,
+    Image,
+    Job,
+    Release,
+    ReleaseState,
+    Repository,
+    Run,
+    StepRow,
+    WorkerRow,
+)
+
+_MOST = 100
+_HERE = ("127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class Api:
+    """The routes below /api/v1."""
+
+    store: Store
+    logs: LogStore
+    token: SecretStr | None
+
+    def routes(self) -> list[Route]:
+        paths = {
+            "/runs": self.runs,
+            "/runs/{id:int}": self.run,
+            "/jobs/{id}": self.job,
+            "/jobs/{id}/log": self.log,
+            "/workers": self.workers,
+            "/environments": self.environments,
+            "/deliveries": self.deliveries,
+            "/deliveries/{guid}": self.delivery,
+        }
+        return [Route(path, endpoint) for path, endpoint in paths.items()]
+
+    async def runs(self, request: Request) -> Response:
+        """The newest runs, `?limit=` at most 100, older than run `?before=`."""
+        self._authorize(request)
+        newest = select(Run, Repository).join(Repository, col(Repository.id) == col(Run.repository_id))
+        if before := _number(request, "before", 0):
+            newest = newest.where(col(Run.id) < before)
+        limit = min(_number(request, "limit", 30), _MOST)
+        async with self.store.reading() as session:
+            rows = (await session.exec(newest.order_by(col(Run.id).desc()).limit(limit))).all()
+            jobs = await _jobs(session, [run.id or 0 for run, _ in rows])
+        return JSONResponse([_run(run, repository, jobs) for run, repository in rows])
+
+    async def run(self, request: Request) -> Response:
+        """One run with its jobs and their steps."""
+        self._authorize(request)
+        async with self.store.reading() as session:
+            run = await session.get(Run, request.path_params["id"])
+            if run is None:
+                raise HTTPException(404, "there is no such run")
+            repository = await session.get_one(Repository, run.repository_id)
+            jobs = await _jobs(session, [run.id or 0])
+            whole = [await _whole(session, job) for job in jobs]
+        return JSONResponse({**_run(run, repository, jobs), "jobs": whole})
+
+    async def job(self, request: Request) -> Response:
+        """One job with its steps."""
+        self._authorize(request)
+        async with self.store.reading() as session:
+            return JSONResponse(await _whole(session, await _job(session, request)))
+
+    async def log(self, request: Request) -> Response:
+        """The log of a job's last attempt, or of attempt `?attempt=`, as text."""
+        self._authorize(request)
+        async with self.store.reading() as session:
+            job = await _job(session, request)
+        return PlainTextResponse(await self.logs.read(job.id, _number(request, "attempt", job.attempt)))
+
+    async def workers(self, request: Request) -> Response:
+        self._authorize(request)
+        async with self.store.reading() as session:
+            rows = (await session.exec(select(WorkerRow).order_by(col(WorkerRow.name)))).all()
+        return JSONResponse([row.model_dump(mode="json") for row in rows])
+
+    async def environments(self, request: Request) -> Response:
+        """What runs where."""
+        self._authorize(request)
+        places = select(Environment, Repository).join(
+            Repository, col(Repository.id) == col(Environment.repository_id)
+        )
+        async with self.store.reading() as session:
+            rows = (await session.exec(places.order_by(col(Environment.id)))).all()
+            live = (await session.exec(select(Release).where(Release.state == ReleaseState.LIVE))).all()
+        releases = {release.environment_id: release for release in live}
+        return JSONResponse([_place(*row, releases.get(row[0].id or 0)) for row in rows])
+
+    async def deliveries(self, request: Request) -> Response:
+        """The newest deliveries without their payloads, `?limit=` at most 100."""
+        self._authorize(request)
+        newest = select(Delivery).order_by(col(Delivery.received_at).desc())
+        async with self.store.reading() as session:
+            rows = (await session.exec(newest.limit(min(_number(request, "limit", 30), _MOST)))).all()
+        return JSONResponse([row.model_dump(mode="json", exclude={"payload"}) for row in rows])
+
+    async def delivery(self, request: Request) -> Response:
+        """One delivery, its payload as it came."""
+        self._authorize(request)
+        async with self.store.reading() as session:
+            row = await session.get(Delivery, request.path_params["guid"])
+        if row is None:
+            raise HTTPException(404, "there is no such delivery")
+        return JSONResponse(row.model_dump(mode="json"))
+
+    def _authorize(self, request: Request) -> None:
+        """A bearer token where one is set; without one only this machine itself may ask."""
+        if self.token is None:
+            local = request.client is not None and request.client.host in _HERE
+            if not local or "x-forwarded-for" in request.headers or "forwarded" in request.headers:
+                raise HTTPException(403, "set BLACKTREE_API_TOKEN to use the API from another machine")
+            return
+        given = request.headers.get("authorization", "").encode()
+        if not hmac.compare_digest(given, f"Bearer {self.token.get_secret_value()}".encode()):
+            raise HTTPException(401, "Authorization: Bearer with BLACKTREE_API_TOKEN is needed")
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    value = request.query_params.get(name, "")
+    if not value:
+        return default
+    if not value.isdecimal() or len(value) > 9:
+        raise HTTPException(400, f"{name} must be a number")
+    return int(value)
+
+
+async def _job(session: AsyncSession, request: Request) -> Job:
+    job = await session.get(Job, request.path_params["id"])
+    if job is None:
+        raise HTTPException(404, "there is no such job")
+    return job
+
+
+async def _jobs(session: AsyncSession, runs: list[int]) -> Sequence[Job]:
+    return (await session.exec(select(Job).where(col(Job.run_id).in_(runs)).order_by(col(Job.id)))).all()
+
+
+def _run(run: Run, repository: Repository, jobs: Sequence[Job]) -> dict[str, Any]:
+    told = run.model_dump(mode="json", exclude={"cause_key"})
+    states = [
+        {"id": job.id, "kind": job.kind, "name": job.name, "state": job.state}
+        for job in jobs
+        if job.run_id == run.id
+    ]
+    return {**told, "repository": repository.full_name, "jobs": states}
+
+
+_IMAGE_SHOWN = {"digest", "reference", "size", "tree"}
+_JOB_HIDDEN = {"spec", "nonce", "instance", "repository_id"}
+
+
+async def _whole(session: AsyncSession, job: Job) -> dict[str, Any]:
+    steps = (
+        select(StepRow)
+        .where(StepRow.job_id == job.id)
+        .order_by(col(StepRow.attempt), col(StepRow.started_at))
+    )
+    image = (await session.exec(select(Image).where(Image.job_id == job.id))).first()
+    return {
+        **job.model_dump(mode="json", exclude=_JOB_HIDDEN),
+        "steps": [
+            step.model_dump(mode="json", exclude={"job_id"}) for step in (await session.exec(steps)).all()
+        ],
+        "image": image.model_dump(mode="json", include={"digest", "reference", "size", "tree"})
+        if image
+        else None,
+        "log": f"/api/v1/jobs/{job.id}/log",
+    }
+
+
+def _place(environment: Environment, repository: Repository, live: Release | None) -> dict[str, Any]:
+    shown = {"id", "sha", "image", "worker", "address", "live_at", "job_id"}
+    return {
+        "repository": repository.full_name,
+        "name": environment.name,
+        "pull_number": environment.pull_number,
+        "url": environment.url if live else None,
+        "release": live.model_dump(mode="json", include=shown) if live else None,
+    }

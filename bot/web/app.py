@@ -1,0 +1,60 @@
+"""The bot's HTTP: the receiver, health, the API, and a page for each job."""
+
+from __future__ import annotations
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+
+from bot.store.database import Store
+from bot.web.api import Api
+from bot.webhooks import Receiver
+from workers.contract.queue import BotQueue, QueueDown
+
+log = structlog.get_logger()
+
+
+def application(receiver: Receiver, api: Api, store: Store, queue: BotQueue) -> Starlette:
+    """All routes. A stack trace never reaches whoever asks."""
+
+    async def alive(_request: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def ready(_request: Request) -> Response:
+        parts, down = {}, False
+        for name, check in (("store", store.check), ("queue", queue.check)):
+            try:
+                parts[name] = await check()
+            except (SQLAlchemyError, OSError, QueueDown) as error:
+                parts[name], down = f"down: {type(error).__name__}", True
+        return JSONResponse(
+            {"status": "down" if down else "ready", **parts}, status_code=503 if down else 200
+        )
+
+    async def job_page(request: Request) -> Response:
+        return RedirectResponse(f"/api/v1/jobs/{request.path_params['id']}/log")
+
+    return Starlette(
+        routes=[
+            Route("/webhooks/github", receiver.receive, methods=["POST"]),
+            Route("/healthz", alive),
+            Route("/readyz", ready),
+            Route("/jobs/{id}", job_page),
+            Mount("/api/v1", routes=api.routes()),
+        ],
+        exception_handlers={HTTPException: _refused, Exception: _broken},
+    )
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for nothing else"  # noqa: S101
+    return JSONResponse({"message": error.detail}, status_code=error.status_code, headers=error.headers)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    log.error("request failed", path=request.url.path, exc_info=error)
+    return JSONResponse({"message": "this is our fault; it is in the log"}, status_code=500)

@@ -1,0 +1,137 @@
+"""Comments on pull requests, and reactions to them."""
+
+from tests.github.access import Refusal
+from tests.github.announce import comment_changed
+from tests.github.api.pulls import pull_of
+from tests.github.api.repositories import REPO
+from tests.github.api.routing import Answer, Call, Routes
+from tests.github.feed import CommentCreated, CommentDeleted, CommentEdited, ReactionAdded, ReactionRemoved
+from tests.github.model import REACTIONS, Comment, Reaction
+from tests.github.shapes import pulls
+
+routes = Routes()
+ON_PULL = REPO + "/issues/{number}/comments"
+ONE = REPO + "/issues/comments/{comment}"
+EITHER = ("issues", "pull_requests")
+# https://docs.github.com/rest/issues/comments: the answer above it is 422, "is too long".
+LONGEST = 65536
+
+
+def comment_of(call: Call) -> Comment:
+    comment = call.world.comments.get(call.number("comment"))
+    if comment is None or comment.repository is not call.repository:
+        raise Refusal(404, "Not Found")
+    return comment
+
+
+def _body(call: Call) -> str:
+    body = call.required("body", str)
+    problem = None
+    if not body.strip():
+        problem = "Body can't be blank"
+    elif len(body) > LONGEST:
+        problem = f"Body is too long (maximum is {LONGEST} characters)"
+    if problem:
+        error = {"resource": "IssueComment", "code": "unprocessable", "field": "data", "message": problem}
+        raise Refusal(422, "Validation Failed", [error])
+    return body
+
+
+def _may_change(call: Call, comment: Comment) -> None:
+    actor = call.principal.actor
+    writer = call.repository.role(actor) in ("write", "maintain", "admin")
+    if call.principal.kind == "user" and actor is not comment.user and not writer:
+        raise Refusal(403, "Must have admin rights to Repository.")
+
+
+@routes.on("GET", ON_PULL, *EITHER)
+async def listing(call: Call) -> Answer:
+    pull = pull_of(call)
+    found = [
+        comment
+        for comment in call.world.comments.values()
+        if comment.repository is call.repository and comment.number == pull.number
+    ]
+    return call.listing(found, pulls.comment)
+
+
+@routes.on("POST", ON_PULL, *EITHER, role="read")
+async def create(call: Call) -> Answer:
+    world, pull, now = call.world, pull_of(call), call.world.now()
+    comment = Comment(
+        id=next(world.ids),
+        repository=call.repository,
+        number=pull.number,
+        user=call.principal.actor,
+        body=_body(call),
+        created_at=now,
+        updated_at=now,
+        by_app=call.principal.kind == "installation",
+    )
+    world.comments[comment.id] = comment
+    comment_changed(world, comment, "created", comment.user)
+    world.feed.publish(CommentCreated(comment))
+    return Answer(pulls.comment(world, comment), 201)
+
+
+@routes.on("GET", ONE, *EITHER)
+async def one(call: Call) -> Answer:
+    return Answer(pulls.comment(call.world, comment_of(call)))
+
+
+@routes.on("PATCH", ONE, *EITHER, role="read")
+async def edit(call: Call) -> Answer:
+    comment = comment_of(call)
+    _may_change(call, comment)
+    before, comment.body = comment.body, _body(call)
+    comment.updated_at = call.world.now()
+    comment_changed(call.world, comment, "edited", call.principal.actor, before)
+    call.world.feed.publish(CommentEdited(comment, before))
+    return Answer(pulls.comment(call.world, comment))
+
+
+@routes.on("DELETE", ONE, *EITHER, role="read")
+async def delete(call: Call) -> Answer:
+    comment = comment_of(call)
+    _may_change(call, comment)
+    comment_changed(call.world, comment, "deleted", call.principal.actor)
+    del call.world.comments[comment.id]
+    call.world.feed.publish(CommentDeleted(comment))
+    return Answer(status=204)
+
+
+@routes.on("GET", ONE + "/reactions", *EITHER)
+async def reactions(call: Call) -> Answer:
+    comment, content = comment_of(call), call.query.get("content")
+    found = [
+        reaction
+        for reaction in call.world.reactions.values()
+        if reaction.comment_id == comment.id and content in (None, reaction.content)
+    ]
+    return call.listing(found, pulls.reaction)
+
+
+@routes.on("POST", ONE + "/reactions", *EITHER, role="read")
+async def react(call: Call) -> Answer:
+    world, comment, user = call.world, comment_of(call), call.principal.actor
+    content = call.required("content", str, values=REACTIONS)
+    for old in world.reactions.values():
+        if (old.comment_id, old.user, old.content) == (comment.id, user, content):
+            return Answer(pulls.reaction(world, old))
+    reaction = Reaction(next(world.ids), comment.id, user, content, world.now())
+    world.reactions[reaction.id] = reaction
+    world.feed.publish(ReactionAdded(reaction))
+    return Answer(pulls.reaction(world, reaction), 201)
+
+
+@routes.on("DELETE", ONE + "/reactions/{reaction}", *EITHER, role="read")
+async def take_back(call: Call) -> Answer:
+    comment = comment_of(call)
+    reaction = call.world.reactions.get(call.number("reaction"))
+    if reaction is None or reaction.comment_id != comment.id:
+        raise Refusal(404, "Not Found")
+    if reaction.user is not call.principal.actor:
+        raise Refusal(403, "Reactions are removed by those who made them")
+    del call.world.reactions[reaction.id]
+    call.world.feed.publish(ReactionRemoved(reaction))
+    return Answer(status=204)

@@ -1,0 +1,1 @@
+"""The JSON that GitHub sends: one module for each family of nouns."""

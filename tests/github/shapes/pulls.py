@@ -1,0 +1,157 @@
+"""Pull requests, their comments and reactions."""
+
+from collections import Counter
+
+from tests.github.model import REACTIONS, Comment, Json, Pull, Reaction, Repository, User, node_id
+from tests.github.shapes.accounts import account, association, maybe, stamp
+from tests.github.shapes.apps import app
+from tests.github.shapes.repositories import api, repository
+from tests.github.world import World
+
+EMPTY_LISTS = ("labels", "assignees", "requested_reviewers", "requested_teams")
+NOTHING = ("milestone", "assignee", "active_lock_reason", "auto_merge")
+LINKS = {
+    "self": "/pulls/{n}",
+    "issue": "/issues/{n}",
+    "comments": "/issues/{n}/comments",
+    "review_comments": "/pulls/{n}/comments",
+    "review_comment": "/pulls/comments{{/number}}",
+    "commits": "/pulls/{n}/commits",
+    "statuses": "/statuses/{sha}",
+}
+
+
+def simple_pull(world: World, pull: Pull) -> Json:
+    one = pull.repository
+    html = f"{world.url}/{one.full_name}/pull/{pull.number}"
+    links = {
+        name: api(world, one) + path.format(n=pull.number, sha=pull.head_sha) for name, path in LINKS.items()
+    }
+    return {
+        "id": pull.id,
+        "node_id": node_id("PullRequest", pull.id),
+        "number": pull.number,
+        "state": pull.state,
+        "locked": False,
+        "draft": pull.draft,
+        "title": pull.title,
+        "body": pull.body,
+        "user": account(world, pull.user),
+        "author_association": association(one, pull.user),
+        "url": links["self"],
+        "html_url": html,
+        "diff_url": f"{html}.diff",
+        "patch_url": f"{html}.patch",
+        **{f"{name}_url": url for name, url in links.items() if name != "self"},
+        "_links": {name: {"href": url} for name, url in (links | {"html": html}).items()},
+        "created_at": stamp(pull.created_at),
+        "updated_at": stamp(pull.updated_at),
+        "closed_at": maybe(pull.closed_at),
+        "merged_at": maybe(pull.merged_at),
+        "merge_commit_sha": pull.merge_commit_sha,
+        "head": _side(world, pull.head, pull.head_sha, pull.head_owner, pull.head_repository),
+        "base": _side(world, pull.base, pull.base_sha, one.owner, one),
+        **{key: [] for key in EMPTY_LISTS},
+        **dict.fromkeys(NOTHING),
+    }
+
+
+def _side(world: World, ref: str, sha: str, owner: User, one: Repository | None) -> Json:
+    return {
+        "label": f"{owner.login}:{ref}",
+        "ref": ref,
+        "sha": sha,
+        "user": account(world, owner),
+        "repo": repository(world, one) if one else None,
+    }
+
+
+def pull(world: World, one: Pull) -> Json:
+    state = {None: "unknown", True: "clean", False: "dirty"}[one.mergeable]
+    return {
+        **simple_pull(world, one),
+        "merged": one.merged_at is not None,
+        "mergeable": one.mergeable,
+        "mergeable_state": state,
+        "rebaseable": False,
+        "merged_by": account(world, one.merged_by) if one.merged_by else None,
+        "comments": _comments(world, one),
+        "review_comments": 0,
+        "maintainer_can_modify": False,
+        "commits": one.commits,
+        "additions": one.additions,
+        "deletions": one.deletions,
+        "changed_files": one.changed_files,
+    }
+
+
+def issue(world: World, one: Pull) -> Json:
+    """A pull request as the issue that it also is."""
+    base = f"{api(world, one.repository)}/issues/{one.number}"
+    simple = simple_pull(world, one)
+    shared = ("number", "state", "locked", "draft", "title", "body", "user", "author_association")
+    times = ("created_at", "updated_at", "closed_at")
+    return {
+        **{key: simple[key] for key in (*shared, *times, "html_url", "labels", "assignees", *NOTHING[:3])},
+        "id": one.id + 500_000_000,
+        "node_id": node_id("Issue", one.id),
+        "url": base,
+        "repository_url": api(world, one.repository),
+        "labels_url": f"{base}/labels{{/name}}",
+        "comments_url": f"{base}/comments",
+        "events_url": f"{base}/events",
+        "timeline_url": f"{base}/timeline",
+        "comments": _comments(world, one),
+        "reactions": _rollup(f"{base}/reactions", []),
+        "performed_via_github_app": None,
+        "state_reason": None,
+        "pull_request": {
+            "url": simple["url"],
+            "html_url": simple["html_url"],
+            "diff_url": simple["diff_url"],
+            "patch_url": simple["patch_url"],
+            "merged_at": simple["merged_at"],
+        },
+    }
+
+
+def comment(world: World, one: Comment) -> Json:
+    base = f"{api(world, one.repository)}/issues"
+    url = f"{base}/comments/{one.id}"
+    reactions = [reaction for reaction in world.reactions.values() if reaction.comment_id == one.id]
+    return {
+        "id": one.id,
+        "node_id": node_id("IssueComment", one.id),
+        "url": url,
+        "html_url": f"{world.url}/{one.repository.full_name}/pull/{one.number}#issuecomment-{one.id}",
+        "issue_url": f"{base}/{one.number}",
+        "user": account(world, one.user),
+        "author_association": association(one.repository, one.user),
+        "body": one.body,
+        "created_at": stamp(one.created_at),
+        "updated_at": stamp(one.updated_at),
+        "performed_via_github_app": app(world) if one.by_app else None,
+        "reactions": _rollup(f"{url}/reactions", reactions),
+    }
+
+
+def reaction(world: World, one: Reaction) -> Json:
+    return {
+        "id": one.id,
+        "node_id": node_id("Reaction", one.id),
+        "user": account(world, one.user),
+        "content": one.content,
+        "created_at": stamp(one.created_at),
+    }
+
+
+def _rollup(url: str, reactions: list[Reaction]) -> Json:
+    counted = Counter(one.content for one in reactions)
+    return {"url": url, "total_count": len(reactions), **{name: counted[name] for name in REACTIONS}}
+
+
+def _comments(world: World, one: Pull) -> int:
+    return sum(
+        comment.repository is one.repository and comment.number == one.number
+        for comment in world.comments.values()
+    )

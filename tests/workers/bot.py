@@ -1,0 +1,126 @@
+"""As much of a bot as a worker needs: grants, leases, switches, and a memory of what it was told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from workers.contract.memory import MemoryQueue
+from workers.contract.messages import (
+    Answer,
+    AttemptRef,
+    Cancel,
+    Claim,
+    Credentials,
+    Event,
+    Finished,
+    Grant,
+    Heartbeat,
+    HeartbeatAnswer,
+    LogChunk,
+    Offer,
+    Ready,
+    Refusal,
+    Spec,
+    StepChanged,
+    Switched,
+)
+from workers.contract.seal import seal
+
+T = TypeVar("T")
+
+
+class Bot:
+    """Answers at once; a test sets what."""
+
+    def __init__(self, queue: MemoryQueue) -> None:
+        self.queue = queue
+        self.specs: dict[str, Spec] = {}
+        self.credentials = Credentials()
+        self.lease = 6.0
+        self.claims: list[Claim] = []
+        self.beats: list[Heartbeat] = []
+        self.events: list[Event] = []
+        self.readies: list[Ready] = []
+        self.lost: list[AttemptRef] = []
+        self.cancelled: list[AttemptRef] = []
+        self.retired: list[str] = []
+        self.refusal: str | None = None  # of Ready
+        self.silent = False  # to heartbeats
+        self.silences = 0  # of the next Readys
+        self._news = asyncio.Event()
+
+    async def serve(self) -> None:
+        await self.queue.serve(self._answer, self._hear, self._bury)
+
+    async def offer(self, job: str, spec: Spec) -> None:
+        self.specs[job] = spec
+        await self.queue.offer(Offer(job=job, pool="default"))
+
+    async def run(self, job: str, spec: Spec) -> Finished:
+        """The end of a job, however it ends."""
+        await self.offer(job, spec)
+        return await self.finished(job)
+
+    async def cancel(self, worker: str, job: str) -> None:
+        await self.queue.order(worker, Cancel(job=job, attempt=1))
+
+    async def finished(self, job: str, timeout: float = 60) -> Finished:
+        return await self.until(
+            lambda: next((e for e in self.events if isinstance(e, Finished) and e.job == job), None), timeout
+        )
+
+    async def until(self, found: Callable[[], T | None], timeout: float = 30) -> T:
+        """What `found` returns once it is true."""
+        async with asyncio.timeout(timeout):
+            while not (value := found()):
+                self._news.clear()
+                await self._news.wait()
+            return value
+
+    def log(self, job: str) -> str:
+        chunks = [event for event in self.events if isinstance(event, LogChunk) and event.job == job]
+        text = "".join(chunk.text for chunk in chunks)
+        assert sum(len(chunk.text) for chunk in chunks[:-1]) == (chunks[-1].offset if chunks else 0)
+        return text
+
+    def started(self, job: str, step: str) -> bool:
+        return any(
+            isinstance(event, StepChanged) and event.job == job and event.step.name == step
+            for event in self.events
+        )
+
+    async def _answer(self, request: Claim | Heartbeat | Ready) -> Answer:
+        self._news.set()
+        match request:
+            case Claim():
+                self.claims.append(request)
+                if request.job not in self.specs:
+                    return Refusal(reason="unknown")
+                sealed = seal(self.credentials, request.public_key)
+                return Grant(
+                    job=request.job, attempt=1, lease=self.lease, spec=self.specs[request.job], sealed=sealed
+                )
+            case Heartbeat():
+                self.beats.append(request)
+                if self.silent:
+                    raise TimeoutError
+                return HeartbeatAnswer(
+                    lease=self.lease, lost=self.lost, cancelled=self.cancelled, retired=self.retired
+                )
+            case Ready():
+                self.readies.append(request)
+                if self.silences:
+                    self.silences -= 1
+                    raise TimeoutError
+                if self.refusal:
+                    return Refusal(reason=self.refusal)
+                return Switched(url="http://shop.example")
+
+    async def _hear(self, event: Event) -> None:
+        self.events.append(event)
+        self._news.set()
+
+    async def _bury(self, body: bytes) -> None:
+        raise AssertionError(body)

@@ -1,0 +1,195 @@
+"""What either queue promises."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from tests.workers.contract.conftest import POOL, Bot, Ends, eventually
+from workers.contract.messages import (
+    Cancel,
+    Claim,
+    Heartbeat,
+    LogChunk,
+    Nudge,
+    Offer,
+    Order,
+    Refusal,
+    Step,
+    StepChanged,
+    StepReport,
+    now,
+)
+from workers.contract.queue import Taken, WorkerQueue
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def offer(job: str = "job-1") -> Offer:
+    return Offer(job=job, pool=POOL)
+
+
+def claim(worker: str = "w1") -> Claim:
+    return Claim(job="job-1", worker=worker, instance="i", nonce="n", public_key="00")
+
+
+def step(attempt: int) -> StepChanged:
+    return StepChanged(job="job-1", attempt=attempt, step=StepReport(name=Step.BUILD, started_at=now()))
+
+
+def line(offset: int) -> LogChunk:
+    return LogChunk(job="job-1", attempt=1, offset=offset, text="ünïcode\n")
+
+
+async def take(queue: WorkerQueue) -> Taken:
+    return await queue.take(POOL)
+
+
+async def test_an_offer_is_taken_and_acknowledged_once(ends: Ends) -> None:
+    await ends.bot.offer(offer())
+    assert await ends.bot.depth(POOL) == 1
+    taken = await ends.worker.take(POOL)
+    assert taken.offer == offer()
+    assert not taken.redelivered
+    await taken.ack()
+    await taken.ack()
+    assert await ends.bot.depth(POOL) == 0
+
+
+async def test_a_taker_that_waits_gets_the_offer(ends: Ends) -> None:
+    taking = asyncio.create_task(take(ends.worker))
+    await asyncio.wait({taking}, timeout=0.1)
+    assert not taking.done()
+    await ends.bot.offer(offer())
+    await (await taking).ack()
+
+
+async def test_one_of_two_takers_gets_an_offer(ends: Ends) -> None:
+    takers: set[asyncio.Task[Taken]] = {
+        asyncio.create_task(take(queue)) for queue in (ends.worker, ends.other)
+    }
+    await ends.bot.offer(offer("first"))
+    done, waiting = await asyncio.wait(takers, return_when=asyncio.FIRST_COMPLETED)
+    assert len(done) == 1
+    first = done.pop().result()
+    assert first.offer.job == "first"
+    await ends.bot.offer(offer("second"))
+    second = await waiting.pop()
+    assert second.offer.job == "second"
+    await first.ack()
+    await second.ack()
+
+
+async def test_a_running_attempt_reserves_no_second_offer(ends: Ends) -> None:
+    for job in ("first", "second"):
+        await ends.bot.offer(offer(job))
+    first = await ends.worker.take(POOL)
+    assert await ends.bot.depth(POOL) == 1
+    await first.ack()
+    second = await ends.other.take(POOL)
+    assert second.offer.job == "second"
+    await second.ack()
+
+
+async def test_what_is_given_back_goes_to_another(ends: Ends) -> None:
+    await ends.bot.offer(offer())
+    await (await ends.worker.take(POOL)).give_back()
+    again = await ends.other.take(POOL)
+    assert again.offer == offer()
+    await again.ack()
+
+
+async def test_a_cancelled_take_loses_nothing(ends: Ends) -> None:
+    for job in map(str, range(25)):
+        taking = asyncio.create_task(take(ends.worker))
+        await asyncio.wait({taking}, timeout=random.uniform(0, 0.02))
+        offering = asyncio.create_task(ends.bot.offer(offer(job)))
+        await asyncio.wait({taking}, timeout=random.uniform(0, 0.02))
+        taking.cancel()
+        await asyncio.wait({taking})
+        await offering
+        taken = await ends.other.take(POOL) if taking.cancelled() else taking.result()
+        assert taken.offer.job == job
+        await taken.ack()
+    assert await ends.bot.depth(POOL) == 0
+
+
+async def test_requests_are_answered_side_by_side(ends: Ends) -> None:
+    async with Bot().serving(ends.bot):
+        beat = Heartbeat(worker="w2", instance="i", pool=POOL, slots=1, address="", software="")
+        answers = await asyncio.gather(
+            ends.worker.request(claim(), 10),
+            ends.other.request(beat, 10),
+            ends.worker.request(claim("w3"), 10),
+        )
+    assert list(answers) == [Refusal(reason="w1"), Refusal(reason="w2"), Refusal(reason="w3")]
+
+
+async def test_a_request_that_nobody_answers_times_out(ends: Ends) -> None:
+    with pytest.raises(TimeoutError):
+        await ends.worker.request(claim(), 0.3)
+
+
+async def test_events_come_in_order(ends: Ends) -> None:
+    told = [step(attempt) for attempt in range(20)]
+    bot = Bot()
+    for event in told[:5]:
+        await ends.worker.tell(event)
+    async with bot.serving(ends.bot):
+        for event in told[5:]:
+            await ends.worker.tell(event)
+        await eventually(lambda: len(bot.heard) == len(told))
+    assert bot.heard == told
+
+
+async def test_log_lines_come_in_order(ends: Ends) -> None:
+    told = [line(offset) for offset in range(50)]
+    bot = Bot()
+    for chunk in told[:40]:
+        await ends.worker.tell(chunk)
+    async with bot.serving(ends.bot):
+        for chunk in told[40:]:
+            await ends.worker.tell(chunk)
+        await eventually(lambda: len(bot.heard) == len(told))
+    assert bot.heard == told
+
+
+@pytest.mark.parametrize(
+    "events", [[step(1), step(2), step(3)], [line(0), line(1), line(2)]], ids=["step", "log"]
+)
+async def test_an_event_that_is_not_taken_comes_again_before_the_next(
+    ends: Ends, events: list[StepChanged | LogChunk]
+) -> None:
+    bot = Bot(refuses=[ValueError])
+    async with bot.serving(ends.bot):
+        for event in events:
+            await ends.worker.tell(event)
+        await eventually(lambda: len(bot.heard) == len(events))
+    assert bot.heard == events
+
+
+async def test_orders_reach_a_worker_that_is_connected(ends: Ends) -> None:
+    assert not await ends.bot.order("w1", Nudge())
+    heard: list[Order] = []
+
+    async def hear() -> None:
+        async for order in ends.worker.orders("w1"):
+            heard.append(order)  # noqa: PERF401
+
+    async def reached() -> bool:
+        return await ends.bot.order("w1", Nudge())
+
+    hearing = asyncio.create_task(hear())
+    await eventually(reached)
+    assert await ends.bot.order("w1", Cancel(job="job-1", attempt=2))
+    assert not await ends.bot.order("w2", Nudge())
+    await eventually(lambda: heard == [Nudge(), Cancel(job="job-1", attempt=2)])
+    hearing.cancel()
+    await asyncio.wait({hearing})
+
+    async def gone() -> bool:
+        return not await reached()
+
+    await eventually(gone)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from config.errors import ConfigError
+from config.settings import Settings
+from tests.parts.engine import Engine
+from tests.workers.bot import Bot
+from tests.workers.test_deploy import SERVE, releases, spec
+from workers import main
+from workers.contract.memory import MemoryQueue
+from workers.contract.messages import AttemptRef, Failed, Fault, Finished, Offer, Probe, Stopped, Succeeded
+from workers.engine.docker import DockerEngine
+from workers.janitor import alone, sweep, work_folder
+from workers.worker import Worker
+
+SLOW = Probe(path="/", timeout=60, interval=0.1)
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_job_is_claimed_with_a_fresh_nonce_and_finished(bot: Bot, base: str) -> None:
+    for job in ("a", "b"):
+        assert isinstance((await bot.run(job, spec(base, job, SERVE.format(job)))).result, Succeeded)
+    assert len({claim.nonce for claim in bot.claims}) == 2
+    assert bot.beats[0].software.startswith("blacktree ")
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_refused_offer_is_dropped(bot: Bot, queue: MemoryQueue) -> None:
+    await queue.offer(Offer(job="unknown", pool="default"))
+    await bot.until(lambda: bot.claims)
+    await asyncio.sleep(0.2)
+    assert len(bot.claims) == 1
+    assert await queue.depth("default") == 0
+
+
+@pytest.mark.usefixtures("worker")
+async def test_two_slots_work_at_once_and_heartbeats_say_so(bot: Bot, base: str) -> None:
+    for job in ("a", "b", "c"):
+        await bot.offer(job, spec(base, job, "sleep 60", environment=job, probe=SLOW))
+    beat = await bot.until(lambda: next((beat for beat in bot.beats if len(beat.attempts) == 2), None))
+    assert {ref.job for ref in beat.attempts} == {"a", "b"}
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_heartbeats_answer_cancels(bot: Bot, base: str) -> None:
+    await bot.offer("a", spec(base, "a", "sleep 60", probe=SLOW))
+    await bot.until(lambda: bot.started("a", "check"))
+    bot.cancelled = [AttemptRef(job="a", attempt=1)]
+    assert isinstance((await bot.finished("a")).result, Stopped)
+
+
+@pytest.mark.usefixtures("worker")
+async def test_an_attempt_whose_lease_is_lost_is_stopped_and_told_to_nobody(
+    bot: Bot, base: str, engine: Engine, name: str
+) -> None:
+    await bot.offer("a", spec(base, "a", "sleep 60", probe=SLOW))
+    await bot.until(lambda: bot.started("a", "check"))
+    bot.lost = [AttemptRef(job="a", attempt=1)]
+    await bot.until(lambda: bot.beats[-1].attempts == [] and not releases(engine, name))
+    assert not any(isinstance(event, Finished) for event in bot.events)
+
+
+@pytest.mark.usefixtures("worker")
+async def test_an_attempt_that_cannot_renew_its_lease_stops_itself(
+    bot: Bot, base: str, engine: Engine, name: str
+) -> None:
+    bot.lease = 3
+    await bot.offer("a", spec(base, "a", "sleep 60", probe=SLOW))
+    await bot.until(lambda: bot.started("a", "check"))
+    bot.silent = True
+    async with asyncio.timeout(15):
+        while releases(engine, name):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.5)
+    assert not any(isinstance(event, Finished) for event in bot.events)
+
+
+async def test_a_drained_worker_ends_what_runs_and_takes_nothing_more(
+    bot: Bot, worker: Worker, base: str, queue: MemoryQueue
+) -> None:
+    await bot.offer("a", spec(base, "a", "sleep 1;" + SERVE.format("a")))
+    await bot.until(lambda: bot.started("a", "check"))
+    worker.stop()
+    await bot.offer("b", spec(base, "b", SERVE.format("b")))
+    assert isinstance((await bot.finished("a")).result, Succeeded)
+    last = await bot.until(lambda: next((beat for beat in bot.beats if beat.stopped), None))
+    assert last.draining
+    assert await queue.depth("default") == 1
+
+
+async def test_what_runs_too_long_while_draining_is_stopped_for_another_worker(
+    bot: Bot, worker: Worker, base: str, engine: Engine, name: str
+) -> None:
+    await bot.offer("a", spec(base, "a", "sleep 60", probe=SLOW))
+    await bot.until(lambda: bot.started("a", "check"))
+    worker.stop(now=True)
+    ended = await bot.finished("a", 10)
+    assert isinstance(ended.result, Failed)
+    assert (ended.result.fault, ended.result.reason) == (Fault.OURS, "worker_stopping")
+    assert releases(engine, name) == []
+
+
+async def test_a_worker_of_its_own_needs_a_real_queue() -> None:
+    with pytest.raises(ConfigError, match="BLACKTREE_QUEUE_URL"):
+        await main.run(Settings())
+
+
+async def test_without_docker_a_worker_says_what_to_do(settings: Settings, queue: MemoryQueue) -> None:
+    worker = main.worker(settings, queue, {**os.environ, "DOCKER_HOST": "unix:///nowhere.sock"})
+    with pytest.raises(ConfigError, match=r"nowhere.sock.*DOCKER_HOST"):
+        await worker.run()
+
+
+async def test_a_second_worker_in_the_same_folder_says_so(settings: Settings) -> None:
+    with alone("one", settings.data_dir):
+        second = alone("two", settings.data_dir)
+        with pytest.raises(ConfigError, match=r"in use by worker one .process \d+.*BLACKTREE_DATA_DIR"):
+            second.__enter__()
+    with alone("two", settings.data_dir):
+        pass
+
+
+async def test_leftovers_are_removed_at_the_start(
+    settings: Settings, docker_engine: DockerEngine, engine: Engine, name: str, base: str
+) -> None:
+    (work_folder(settings.data_dir) / "old-1").mkdir(parents=True)
+    engine.client.containers.create(base, labels={"io.blacktree.worker": name})
+    await sweep(name, settings.data_dir, docker_engine, os.environ)
+    assert list(work_folder(settings.data_dir).iterdir()) == []
+    assert engine.containers(f"io.blacktree.worker={name}") == []

@@ -1,0 +1,148 @@
+"""One attempt from the inside: where it reports its steps, writes its log and has its folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import structlog
+
+from workers.contract.messages import (
+    AttemptRef,
+    BuildSpec,
+    Credentials,
+    DeploySpec,
+    Event,
+    Failed,
+    Fault,
+    ImageResult,
+    Step,
+    StepChanged,
+    StepReport,
+    StopSpec,
+    Succeeded,
+    now,
+)
+from workers.engine.engine import EngineDown
+from workers.failure import Failure
+from workers.logs import LogSink
+
+log = structlog.get_logger()
+
+_LAST_STEPS = 2.0  # seconds that the last steps may take to be told; `Finished` repeats them
+
+Tell = Callable[[Event], Awaitable[None]]
+Story = Callable[["Attempt"], Awaitable[ImageResult | None]]
+
+
+class Attempt:
+    """What the story of a job needs to know and to tell."""
+
+    def __init__(
+        self,
+        ref: AttemptRef,
+        spec: BuildSpec | DeploySpec | StopSpec,
+        credentials: Credentials,
+        folder: Path,
+        tell: Tell,
+    ) -> None:
+        self.ref = ref
+        self.spec = spec
+        self.credentials = credentials
+        self.folder = folder  # made and removed by `opened`
+        self.log = LogSink(tell, ref.job, ref.attempt, credentials.secrets())
+        self.steps: list[StepReport] = []
+        self.committing = False
+        self._tell = tell
+        self._untold: asyncio.Queue[StepChanged] = asyncio.Queue()
+        self._clock: asyncio.Timeout | None = None
+
+    @property
+    def step_now(self) -> Step | None:
+        return self.steps[-1].name if self.steps else None
+
+    def commit(self) -> None:
+        """From here on only a lost lease ends the attempt early."""
+        self.committing = True
+        if self._clock is not None:
+            self._clock.reschedule(None)
+
+    @contextlib.asynccontextmanager
+    async def step(self, name: Step) -> AsyncIterator[None]:
+        """A stage of the story: its start and its end are told."""
+        begun = StepReport(name=name, started_at=now())
+        self.steps.append(begun)
+        self._say(begun)
+        self.log.line(f"── {name}")
+        ok = False
+        try:
+            yield
+            ok = True
+        finally:
+            ended = begun.model_copy(update={"ended_at": now(), "ok": ok})
+            self.steps[self.steps.index(begun)] = ended
+            self._say(ended)
+            seconds = (ended.ended_at - begun.started_at).total_seconds() if ended.ended_at else 0.0
+            self.log.line(f"── {name} {'took' if ok else 'did not succeed after'} {seconds:.1f} s")
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """The folder is there and what is said is told; afterwards neither is."""
+        await asyncio.to_thread(self.folder.mkdir, mode=0o700, parents=True)
+        telling = asyncio.create_task(self._tell_steps())
+        try:
+            async with self.log.pumped():
+                yield
+        finally:
+            try:
+                await asyncio.to_thread(shutil.rmtree, self.folder, True)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LAST_STEPS):
+                        await self._untold.join()
+            finally:
+                telling.cancel()
+                await asyncio.gather(telling, return_exceptions=True)
+
+    async def perform(self, story: Story, timeout: float) -> Succeeded | Failed:
+        """Live through `story`: the one place where an exception becomes an outcome."""
+        try:
+            async with asyncio.timeout(timeout) as self._clock:
+                image = await story(self)
+        except asyncio.CancelledError:
+            self.log.line("── stopped")
+            raise
+        except Failure as failure:
+            return self._failed(failure.fault, failure.reason, failure.sentence)
+        except EngineDown as error:
+            return self._failed(Fault.OURS, "engine_gone", str(error))
+        except TimeoutError:
+            if self._clock is not None and self._clock.expired():
+                fault = Fault.USER if isinstance(self.spec, BuildSpec) else Fault.OURS
+                return self._failed(fault, "timeout", f"It lasted longer than the {timeout:g} s it may last")
+            log.exception("unexpected time-out")
+            return self._failed(Fault.OURS, "internal", "Something on the worker did not answer in time")
+        except Exception as error:
+            log.exception("attempt broke")
+            sentence = f"The worker failed unexpectedly ({type(error).__name__}); see its log"
+            return self._failed(Fault.OURS, "internal", sentence)
+        return Succeeded(image=image)
+
+    def _failed(self, fault: Fault, reason: str, sentence: str) -> Failed:
+        self.log.line(f"✗ {sentence}")
+        return Failed(fault=fault, reason=reason, sentence=sentence, step=self.step_now)
+
+    def _say(self, step: StepReport) -> None:
+        self._untold.put_nowait(StepChanged(job=self.ref.job, attempt=self.ref.attempt, step=step))
+
+    async def _tell_steps(self) -> None:
+        while True:
+            event = await self._untold.get()
+            try:
+                await self._tell(event)
+            except Exception as error:
+                log.warning("step not told", step=event.step.name, error=str(error))
+            finally:
+                self._untold.task_done()

@@ -1,0 +1,275 @@
+"""Docker Engine through its SDK, in threads of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import docker
+import requests
+import urllib3
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container as DockerContainer
+from docker.types import LogConfig
+
+from workers.engine.engine import PREFIX, Container, ContainerSpec, EngineDown, Image
+from workers.failure import final, ours, user
+
+T = TypeVar("T")
+
+_TIMEOUT = 30  # seconds for one answer of the engine
+# Published ports are fixed, so that they survive a container's restart (Docker gives an ephemeral one
+# anew), and lie below 32768, where Linux takes the ports of outgoing connections from.
+_PORTS = range(22_000, 32_000)
+_PORT_TRIES = 30
+_KEEP: Any = {"Name": "unless-stopped"}
+_TAKEN = ("port is already allocated", "address already in use")
+
+
+class DockerEngine:
+    """The engine at DOCKER_HOST, or at its usual socket."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = dict(environ)
+        self._where = environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        self._threads = ThreadPoolExecutor(32, thread_name_prefix="engine")
+        self._connected: docker.DockerClient | None = None
+        self._connecting = threading.Lock()
+        self._networks = asyncio.Lock()
+
+    async def about(self) -> str:
+        version = await self._do(lambda client: client.version())
+        return f"Docker {version.get('Version', '?')} at {self._where}"
+
+    async def image(self, reference: str) -> Image | None:
+        def look(client: docker.DockerClient) -> Image | None:
+            try:
+                return _image(client.images.get(reference).attrs)
+            except ImageNotFound:
+                return None
+
+        return await self._do(look)
+
+    async def tag(self, image: str, reference: str) -> None:
+        name, _, tag = reference.rpartition(":")
+        await self._do(lambda client: client.api.tag(image, name, tag, force=True))
+
+    async def untag(self, reference: str) -> None:
+        def remove(client: docker.DockerClient) -> None:
+            with contextlib.suppress(ImageNotFound):
+                client.api.remove_image(reference)
+
+        await self._do(remove)
+
+    async def tags(self, prefix: str) -> list[str]:
+        images = await self._do(lambda client: client.api.images())
+        tags = [tag for image in images for tag in image.get("RepoTags") or []]
+        return [tag for tag in tags if tag.rpartition(":")[2].startswith(prefix)]
+
+    async def start(self, spec: ContainerSpec) -> Container:
+        async with self._networks:
+            return await self._do(lambda client: _start(client, spec), finish=True)
+
+    async def keep(self, container: str) -> None:
+        await self._do(lambda client: client.containers.get(container).update(restart_policy=_KEEP))
+
+    async def container(self, container: str) -> Container | None:
+        def look(client: docker.DockerClient) -> Container | None:
+            try:
+                return _container(client.api.inspect_container(container))
+            except NotFound:
+                return None
+
+        return await self._do(look)
+
+    async def containers(self, labels: Mapping[str, str]) -> list[Container]:
+        wanted = {"label": [f"{PREFIX}{name}={value}" for name, value in labels.items()]}
+
+        def look(client: docker.DockerClient) -> list[Container]:
+            found = []
+            for row in client.api.containers(all=True, filters=wanted):
+                with contextlib.suppress(NotFound):
+                    found.append(_container(client.api.inspect_container(row["Id"])))
+            return found
+
+        return await self._do(look)
+
+    async def last_lines(self, container: str, lines: int) -> str:
+        def read(client: docker.DockerClient) -> bytes:
+            try:
+                said: bytes = client.api.logs(container, tail=lines)
+            except NotFound:
+                return b""
+            return said
+
+        return (await self._do(read)).decode(errors="replace")
+
+    @contextlib.asynccontextmanager
+    async def following(self, container: str, output: Callable[[str], None]) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        stream = await self._do(lambda client: client.api.logs(container, stream=True, follow=True))
+        open_ = True
+
+        def take(text: str) -> None:
+            if open_:
+                output(text)
+
+        def read() -> None:
+            with contextlib.suppress(Exception):  # closing it from outside is how it ends
+                for piece in stream:
+                    loop.call_soon_threadsafe(take, piece.decode(errors="replace"))
+            with contextlib.suppress(Exception):
+                stream._response.close()  # type: ignore[attr-defined]  # the SDK leaves its socket open
+
+        reading = loop.run_in_executor(self._threads, read)
+        try:
+            yield
+            await asyncio.wait({reading}, timeout=0.1)
+        finally:
+            open_ = False
+            with contextlib.suppress(Exception):
+                stream.close()
+
+    async def remove(self, container: str, grace: float) -> None:
+        def remove(client: docker.DockerClient) -> None:
+            with contextlib.suppress(NotFound):
+                client.api.stop(container, timeout=round(grace))
+                client.api.remove_container(container, v=True, force=True)
+
+        await self._do(remove, patience=grace, finish=True)
+
+    async def remove_network(self, name: str) -> None:
+        def remove(client: docker.DockerClient) -> None:
+            for row in client.api.networks(names=[f"^{name}$"]):
+                with contextlib.suppress(APIError):  # still in use
+                    client.api.remove_network(row["Id"])
+
+        async with self._networks:
+            await self._do(remove, finish=True)
+
+    def close(self) -> None:
+        connected, self._connected = self._connected, None
+        if connected is not None:
+            connected.close()
+
+    async def _do(
+        self, work: Callable[[docker.DockerClient], T], *, patience: float = 0, finish: bool = False
+    ) -> T:
+        """`work` in a thread. With `finish` a cancellation waits for it: half done, it would leave things."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(self._client()))
+        try:
+            async with asyncio.timeout(_TIMEOUT + patience):
+                return await (asyncio.shield(future) if finish else future)
+        except asyncio.CancelledError:
+            if finish:
+                await asyncio.wait({future}, timeout=_TIMEOUT + patience)
+                if future.done() and not future.cancelled():
+                    future.exception()
+            raise
+        except TimeoutError:
+            raise EngineDown(f"Docker at {self._where} does not answer") from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError, DockerException) as error:
+            if isinstance(error, APIError) and not error.is_server_error():
+                raise
+            raise EngineDown(f"Docker at {self._where}: {_sentence(error)}") from None
+
+    def _client(self) -> docker.DockerClient:
+        with self._connecting:
+            if self._connected is None:
+                _knock(self._where)
+                self._connected = docker.DockerClient.from_env(
+                    environment=self._environ, timeout=_TIMEOUT, max_pool_size=32, version="auto"
+                )
+            return self._connected
+
+
+def _knock(where: str) -> None:
+    """Raises EngineDown with a plain reason; the SDK's are long, and leave a socket open."""
+    if not where.startswith("unix://"):
+        return
+    try:
+        with socket.socket(socket.AF_UNIX) as door:
+            door.settimeout(_TIMEOUT)
+            door.connect(where.removeprefix("unix://"))
+    except OSError as error:
+        raise EngineDown(f"Docker at {where} does not answer ({error.strerror or error})") from None
+
+
+def _start(client: docker.DockerClient, spec: ContainerSpec) -> Container:
+    if not client.api.networks(names=[f"^{spec.network}$"]):
+        client.api.create_network(
+            spec.network, driver="bridge", labels={PREFIX + "worker": spec.labels[PREFIX + "worker"]}
+        )
+    for _ in range(_PORT_TRIES):
+        try:
+            container = _create(client, spec, random.choice(_PORTS))  # noqa: S311
+        except ImageNotFound:
+            raise final("image_missing", f"The image {spec.image} is not on this worker any more") from None
+        except APIError as error:
+            if error.is_server_error():
+                raise
+            raise user("start_failed", f"The container cannot be made: {_sentence(error)}") from None
+        try:
+            container.start()
+            container.reload()
+            return _container(container.attrs)
+        except APIError as error:
+            container.remove(force=True, v=True)
+            if not any(words in str(error) for words in _TAKEN):
+                raise user("start_failed", f"The container cannot start: {_sentence(error)}") from None
+        except BaseException:
+            container.remove(force=True, v=True)
+            raise
+    raise ours("no_port", f"No port of {_PORTS.start}-{_PORTS.stop - 1} is free at {spec.address}")
+
+
+def _create(client: docker.DockerClient, spec: ContainerSpec, published: int) -> DockerContainer:
+    return client.containers.create(
+        spec.image,
+        command=list(spec.command) if spec.command is not None else None,
+        name=spec.name,
+        environment=dict(spec.env),
+        labels=dict(spec.labels),
+        network=spec.network,
+        ports={f"{spec.port}/tcp": (spec.address, published)},
+        mem_limit=spec.limits.memory,
+        memswap_limit=spec.limits.memory,
+        nano_cpus=round(spec.limits.cpus * 1e9),
+        pids_limit=spec.limits.pids,
+        security_opt=["no-new-privileges"],
+        init=True,
+        log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"}),
+    )
+
+
+def _image(found: dict[str, Any]) -> Image:
+    exposed = (found.get("Config") or {}).get("ExposedPorts") or {}
+    ports = sorted(int(port.split("/")[0]) for port in exposed if not port.endswith(("/udp", "/sctp")))
+    return Image(found["Id"], found.get("Size", 0), tuple(ports), tuple(found.get("RepoDigests") or ()))
+
+
+def _container(found: dict[str, Any]) -> Container:
+    state = found["State"]
+    published = (found.get("HostConfig") or {}).get("PortBindings") or {}
+    address = next((f"{to[0]['HostIp']}:{to[0]['HostPort']}" for to in published.values() if to), None)
+    return Container(
+        id=found["Id"],
+        name=found["Name"].lstrip("/"),
+        labels=found["Config"].get("Labels") or {},
+        status=state["Status"],
+        restarts=found.get("RestartCount", 0),
+        exit_code=state.get("ExitCode", 0),
+        out_of_memory=bool(state.get("OOMKilled")),
+        address=address,
+    )
+
+
+def _sentence(error: Exception) -> str:
+    text = str(getattr(error, "explanation", None) or error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

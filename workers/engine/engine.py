@@ -1,0 +1,143 @@
+"""What runs images, and what makes them: the two ports behind which Docker stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from workers.contract.messages import Limits, RegistryLogin
+
+PREFIX = "io.blacktree."
+
+
+class EngineDown(Exception):
+    """The engine does not answer. Its text says which, and why."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image in the engine's own store."""
+
+    id: str
+    size: int  # bytes
+    ports: tuple[int, ...]  # exposed ones over TCP, lowest first
+    digests: tuple[str, ...]  # NAME@sha256:…
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """A container to start."""
+
+    name: str
+    image: str
+    command: Sequence[str] | None
+    env: Mapping[str, str]
+    limits: Limits
+    port: int
+    address: str  # of this machine, where the port is published
+    network: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container as the engine sees it now."""
+
+    id: str
+    name: str
+    labels: Mapping[str, str] = field(repr=False)
+    status: str  # created, running, restarting, exited, …
+    restarts: int
+    exit_code: int
+    out_of_memory: bool
+    address: str | None  # IP:PORT as published
+
+    @property
+    def running(self) -> bool:
+        return self.status == "running"
+
+
+class Engine(Protocol):
+    """Runs containers. Each method raises EngineDown when the engine does not answer in time."""
+
+    async def about(self) -> str:
+        """What it is, for people."""
+
+    async def image(self, reference: str) -> Image | None:
+        """The image of that tag, digest or id."""
+
+    async def tag(self, image: str, reference: str) -> None:
+        """Let `reference` (NAME:TAG) name that image."""
+
+    async def untag(self, reference: str) -> None:
+        """Remove a tag, and the image with its last one. Nothing happens if there is none."""
+
+    async def tags(self, prefix: str) -> list[str]:
+        """References whose tag starts with `prefix`."""
+
+    async def start(self, spec: ContainerSpec) -> Container:
+        """Start a container that is not restarted yet; it is gone again if this fails."""
+
+    async def keep(self, container: str) -> None:
+        """From now on restart it whenever it ends, until it is stopped."""
+
+    async def container(self, container: str) -> Container | None:
+        """The container of that id."""
+
+    async def containers(self, labels: Mapping[str, str]) -> list[Container]:
+        """Those with all of `labels`, running or not."""
+
+    async def last_lines(self, container: str, lines: int) -> str:
+        """The end of what it printed."""
+
+    def following(self, container: str, output: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
+        """Inside, what the container prints is given to `output`."""
+
+    async def remove(self, container: str, grace: float) -> None:
+        """Stop it (SIGTERM, `grace` seconds later SIGKILL) and remove it with its volumes."""
+
+    async def remove_network(self, name: str) -> None:
+        """Remove it if nothing uses it."""
+
+    def close(self) -> None:
+        """Let go of its connections; the next call makes new ones."""
+
+
+@dataclass(frozen=True)
+class BuildOrder:
+    """One image to build."""
+
+    context: Path
+    dockerfile: Path
+    tag: str
+    target: str | None
+    args: Mapping[str, str]
+    labels: Mapping[str, str]
+    scratch: Path  # for temporary files
+
+
+class Builder(Protocol):
+    """Makes and moves images, in child processes that can be killed at any moment.
+
+    Each method raises workers.failure.Failure.
+    """
+
+    description: str  # for people
+
+    async def build(
+        self, order: BuildOrder, logins: Sequence[RegistryLogin], output: Callable[[str], None]
+    ) -> None:
+        """Build into the engine's store."""
+
+    async def push(
+        self, reference: str, logins: Sequence[RegistryLogin], output: Callable[[str], None]
+    ) -> str | None:
+        """Push NAME:TAG; the digest that the registry reported."""
+
+    async def pull(
+        self, reference: str, logins: Sequence[RegistryLogin], output: Callable[[str], None]
+    ) -> None:
+        """Pull NAME:TAG or NAME@DIGEST."""

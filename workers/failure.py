@@ -1,0 +1,30 @@
+"""What ends an attempt early: whose fault, for programs and for people."""
+
+from __future__ import annotations
+
+from workers.contract.messages import Fault
+
+
+class Failure(Exception):
+    """Raised where a failure is known; turned into `Failed` in one place (workers/attempt.py)."""
+
+    def __init__(self, fault: Fault, reason: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.fault = fault
+        self.reason = reason
+        self.sentence = sentence
+
+
+def user(reason: str, sentence: str) -> Failure:
+    """The repository's fault: `sentence` says what to change."""
+    return Failure(Fault.USER, reason, sentence)
+
+
+def ours(reason: str, sentence: str) -> Failure:
+    """Ours, and another try may help."""
+    return Failure(Fault.OURS, reason, sentence)
+
+
+def final(reason: str, sentence: str) -> Failure:
+    """Ours, and another try would not help: somebody must change this instance."""
+    return Failure(Fault.FINAL, reason, sentence)

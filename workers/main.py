@@ -1,0 +1,67 @@
+"""The composition root of `blacktree worker`, and of the worker inside `blacktree up`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping
+
+import structlog
+
+from config.errors import ConfigError
+from config.settings import Settings
+from workers.contract.queue import WorkerQueue
+from workers.engine.buildkit import find_builder
+from workers.engine.docker import DockerEngine
+from workers.janitor import config_prefix
+from workers.worker import Worker
+
+log = structlog.get_logger()
+
+
+async def run(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT, then drain; a second signal stops at once. Raises ConfigError."""
+    if settings.queue_url.startswith("memory:"):
+        raise ConfigError(
+            "BLACKTREE_QUEUE_URL: a worker of its own needs a queue that the bot reaches too: set it to"
+            " amqp://… of a RabbitMQ, or run both in one process with `blacktree up`"
+        )
+    from workers.contract.rabbitmq import RabbitQueue
+
+    async with RabbitQueue.connected(settings.queue_url, prefix=settings.queue_prefix) as queue:
+        working = worker(settings, queue)
+        signals = _Signals(working)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, signals.take)
+        try:
+            await working.run()
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+
+def worker(settings: Settings, queue: WorkerQueue, environ: Mapping[str, str] = os.environ) -> Worker:
+    """A worker with this machine's Docker."""
+    prefix = config_prefix(settings.worker, settings.data_dir)
+    return Worker(
+        settings,
+        queue,
+        DockerEngine(environ),
+        builder=lambda: find_builder(environ, prefix),
+        environ=environ,
+    )
+
+
+class _Signals:
+    """The first one drains, the second one ends."""
+
+    def __init__(self, working: Worker) -> None:
+        self._working = working
+        self._count = 0
+
+    def take(self) -> None:
+        self._count += 1
+        self._working.stop(now=self._count > 1)
+        log.info("stopping" if self._count > 1 else "draining; a second signal stops at once")
