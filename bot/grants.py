@@ -12,7 +12,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bot import ending, lifecycle, specs
-from bot.github.client import GitHubError
+from bot.github.client import GitHubError, GitHubUnavailable
 from bot.github.forge import GitHub
 from bot.routing.router import Router, retire
 from bot.store.database import Store
@@ -36,6 +36,8 @@ from workers.contract.messages import (
 )
 from workers.contract.queue import BotQueue, QueueDown
 from workers.contract.seal import seal
+
+_NO_TOKEN_WAIT = 30.0  # seconds
 
 log = structlog.get_logger()
 
@@ -77,11 +79,20 @@ class Grants:
         try:
             token = await self._github.clone_token(repository) if job.kind is Kind.BUILD else ""
         except GitHubError as error:
-            log.warning("no token for a clone", job=job.id, error=str(error))
-            return Refusal(reason=str(error), retry=True)
+            await self._offer_later(job, error)
+            return Refusal(reason=str(error))
         sealed = seal(specs.credentials(self._settings, token), claim.public_key)
         async with self._store.transaction() as session:
             return await self._grant(session, claim, repository, sealed)
+
+    async def _offer_later(self, job: Job, error: GitHubError) -> None:
+        """Without a token for the clone no attempt starts: the job is offered again after a while."""
+        wait = error.wait if isinstance(error, GitHubUnavailable) else _NO_TOKEN_WAIT
+        log.warning("no token for a clone", job=job.id, error=str(error), seconds=wait)
+        async with self._store.transaction() as session:
+            row = await session.get_one(Job, job.id)
+            if row.state is JobState.QUEUED:
+                row.not_before, row.offered_at = now() + timedelta(seconds=wait), None
 
     async def _gone(self, job: Job, claim: Claim) -> bool:
         """Whether the worker that has the job is not connected any more, as far as we can know.

@@ -68,7 +68,7 @@ class Processor:
 
     async def _lane(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
-            with bound_contextvars(delivery=delivery.guid, event=delivery.event):
+            with bound_contextvars(delivery=delivery.guid, github_event=delivery.event):
                 await self._process(delivery)
 
     async def _process(self, delivery: Delivery) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import structlog
+from pydantic import Field, TypeAdapter
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bot import ending
 from bot.logs import LogStore
 from bot.store.database import Store
 from bot.store.tables import Job, JobState, StepRow
-from workers.contract.messages import Failed, Fault, Finished, LogChunk, StepChanged, StepReport, offers
+from workers.contract.messages import Failed, Fault, Finished, LogChunk, Offer, StepChanged, StepReport
+
+_dead: TypeAdapter[Offer | StepChanged | Finished | LogChunk] = TypeAdapter(
+    Annotated[Offer | StepChanged | Finished | LogChunk, Field(discriminator="kind")]
+)
 
 log = structlog.get_logger()
 
@@ -40,19 +47,22 @@ class Progress:
         return None
 
     async def bury(self, body: bytes) -> None:
-        """End the job of an offer that no worker could take, so that it does not wait for ever."""
+        """What the queue could not deliver: an event is heard after all, an offer ends its job."""
         try:
-            offer = offers.validate_json(body)
+            message = _dead.validate_json(body)
         except ValueError:
             log.error("message dropped: it cannot be read", size=len(body))
-            return
-        sentence = f"its message was given to workers too often: see the logs of pool {offer.pool}"
+            return None
+        if not isinstance(message, Offer):
+            return await self.hear(message)
+        sentence = f"its message was given to workers too often: see the logs of pool {message.pool}"
         async with self._store.transaction() as session:
-            job = await session.get(Job, offer.job)
+            job = await session.get(Job, message.job)
             if job is not None and job.state is JobState.QUEUED:
                 failure = Failed(fault=Fault.FINAL, reason="undeliverable", sentence=sentence)
                 await ending.failed(session, job, failure)
-        log.error("offer ended as undeliverable", job=offer.job)
+        log.error("offer ended as undeliverable", job=message.job)
+        return None
 
 
 async def _keep(session: AsyncSession, job: Job, step: StepReport) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -36,7 +36,7 @@ class Receiver:
     """Takes deliveries signed with one of `secrets`."""
 
     store: Store
-    secrets: tuple[bytes, ...]
+    secrets: tuple[bytes, ...] = field(repr=False)
 
     async def receive(self, request: Request) -> Response:
         """Answer 202 for a delivery that is kept, 200 for one that was already, 400, 401 or 413."""
@@ -51,7 +51,9 @@ class Receiver:
             return _answer(400, str(error))
         known = await self._keep(delivery)
         log.info(
-            "delivery known" if known else "delivery received", delivery=delivery.guid, event=delivery.event
+            "delivery known" if known else "delivery received",
+            delivery=delivery.guid,
+            github_event=delivery.event,
         )
         if delivery.event == "ping":
             return _answer(200 if known else 202, "pong", delivery)

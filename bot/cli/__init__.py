@@ -17,6 +17,7 @@ from config.checks import Check
 from config.errors import ConfigError
 from config.logging import configure
 from config.settings import Settings, load
+from workers.contract.queue import QueueDown
 
 app = typer.Typer(
     help="A push becomes running containers, and GitHub is told.",
@@ -73,7 +74,7 @@ def main() -> None:
     """Run the command line; a fault of the user's is told in plain words and exits with 2."""
     try:
         app()
-    except* ConfigError as errors:
+    except* (ConfigError, QueueDown) as errors:
         for error in _leaves(errors):
             Console(stderr=True).print(f"blacktree: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2)
@@ -111,9 +112,9 @@ def _print(console: Console, check: Check) -> None:
         console.print(f"   {'':<15} → {check.todo}", markup=False, soft_wrap=True)
 
 
-def _leaves(group: BaseExceptionGroup[ConfigError]) -> list[ConfigError]:
+def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
     """The errors in a group of groups."""
-    leaves: list[ConfigError] = []
+    leaves: list[Exception] = []
     for error in group.exceptions:
         leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
     return leaves

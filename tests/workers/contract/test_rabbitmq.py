@@ -117,9 +117,10 @@ async def test_everything_goes_on_after_the_broker(
 ) -> None:
     if broker.external:
         pytest.skip("the broker is not ours to break")
-    bot_end, worker = rabbits.bot, rabbits.worker
+    bot_end, worker, other = rabbits.bot, rabbits.worker, rabbits.other
     assert isinstance(bot_end, RabbitQueue)
     assert isinstance(worker, RabbitQueue)
+    assert isinstance(other, RabbitQueue)
     bot = Bot()
     connected_at = bot_end.connected_at
     with capture_logs() as logs:
@@ -127,7 +128,7 @@ async def test_everything_goes_on_after_the_broker(
             await worker.request(claim(), 10)
             await bot_end.offer(offer())
             taken = await worker.take(POOL)
-            waiting = asyncio.create_task(rabbits.other.take("empty"))
+            waiting = asyncio.create_task(other.take("empty"))
             asking = asyncio.create_task(worker.request(claim(), 10))
             for queue in (Topology(prefix).jobs(POOL), Topology(prefix).jobs("empty")):
                 await eventually(on_disk(broker, queue))
