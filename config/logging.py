@@ -9,8 +9,9 @@ from typing import Literal
 import structlog
 
 
-def configure(form: Literal["text", "json"]) -> None:
-    """Send all events to standard error, for people or as JSON."""
+def configure(form: Literal["text", "json"], quiet: bool = False) -> None:
+    """Send events to standard error, for people or as JSON; only what is critical if `quiet`."""
+    level = logging.CRITICAL if quiet else logging.INFO
     renderer: structlog.typing.Processor
     if form == "json":
         renderer = structlog.processors.JSONRenderer()
@@ -28,10 +29,10 @@ def configure(form: Literal["text", "json"]) -> None:
     tracebacks = [structlog.processors.format_exc_info] if form == "json" else []
     structlog.configure(
         processors=[*shared, *tracebacks, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     # Our own queue says when it is connected or not; aiormq adds a traceback to each.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr)

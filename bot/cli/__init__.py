@@ -82,8 +82,7 @@ def main() -> None:
 
 def _settings(file: Path | None, quiet: bool = False) -> Settings:
     settings = load(file=file)
-    if not quiet:
-        configure(settings.log_format)
+    configure(settings.log_format, quiet)
     return settings
 
 

@@ -8,7 +8,7 @@ from tests.parts.engine import Engine
 
 
 async def test_a_push_becomes_a_running_container_and_github_is_told(
-    developer: Developer, blacktree: Instance
+    developer: Developer, blacktree: Instance, clean_engine: Engine
 ) -> None:
     await blacktree.start("up")
     await blacktree.ready()
@@ -29,6 +29,10 @@ async def test_a_push_becomes_a_running_container_and_github_is_told(
     assert [job["state"] for job in run["jobs"]] == ["succeeded", "succeeded"]
     assert [step["name"] for step in run["jobs"][0]["steps"]] == ["checkout", "build"]
     assert [step["name"] for step in run["jobs"][1]["steps"]] == ["pull", "start", "check", "switch"]
+    (container,) = clean_engine.containers("io.blacktree.repository=acme/shop")
+    limits = container.attrs["HostConfig"]
+    assert (limits["Memory"], limits["NanoCpus"], limits["PidsLimit"]) == (512 * 1024**2, 10**9, 512)
+    assert limits["SecurityOpt"] == ["no-new-privileges"]
     assert "COPY www" in await blacktree.text(f"/jobs/{run['jobs'][0]['id']}/log")
 
 

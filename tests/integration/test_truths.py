@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import signal
@@ -10,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aio_pika
+import aio_pika.abc
 import pytest
 
 from tests.github import Fault, GitHub
@@ -247,22 +249,42 @@ async def test_a_newer_commit_supersedes_the_older_one_and_its_status_says_so(
     assert await developer.status(older, DEPLOY, "error") == f"Superseded by {newer[:7]}"
 
 
-async def test_no_secret_is_in_a_log_or_in_the_environment_of_a_worker(
-    developer: Developer, fleet: Instance, registry: Registry
+async def test_no_secret_is_in_a_log_or_in_any_message_of_the_broker(
+    developer: Developer, fleet: Instance, broker: Broker, registry: Registry
 ) -> None:
-    await fleet.start("serve")
-    worker = await fleet.start("worker", "one")
-    await fleet.ready()
-    leak = "RUN --mount=type=tmpfs,target=/t env; cat /proc/*/environ /proc/*/cmdline || true"
-    sha = await developer.push({"Dockerfile": dockerfile(leak)})
-    await developer.status(sha, DEPLOY, "success")
+    async with _tapped(broker) as messages:
+        await fleet.start("serve")
+        worker = await fleet.start("worker", "one")
+        await fleet.ready()
+        leak = "RUN env; cat /proc/*/environ /proc/*/cmdline || true"
+        sha = await developer.push({"Dockerfile": dockerfile(leak)})
+        await developer.status(sha, DEPLOY, "success")
 
     build = await fleet.job("build", "succeeded")
     told = worker.said() + fleet.processes[0].said() + await fleet.text(f"/jobs/{build['id']}/log")
     tokens = [token for token in developer.github.world.tokens if token.startswith("ghs_")]
     assert tokens
+    assert any(b'"kind":"grant"' in body for body in messages), "the tap hears the grants"
     for secret in (*tokens, registry.password, developer.github.app.webhook_secret):
         assert secret not in told
+        assert not any(secret.encode() in body for body in messages)
+
+
+@asynccontextmanager
+async def _tapped(broker: Broker) -> AsyncIterator[list[bytes]]:
+    """Every message that the broker takes in or gives out."""
+    await asyncio.to_thread(broker.trace)
+    bodies: list[bytes] = []
+    async with await aio_pika.connect(broker.amqp_url) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind("amq.rabbitmq.trace", "#")
+
+        async def keep(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+            bodies.append(message.body)
+
+        await queue.consume(keep, no_ack=True)
+        yield bodies
 
 
 async def _building(fleet: Instance) -> str:

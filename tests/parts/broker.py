@@ -115,16 +115,8 @@ class Broker(Part):
 
     def list_queues(self) -> list[Queue]:
         """What the broker holds, told by itself: takes a second, and a quorum queue's counts lag by 0.1 s."""
-        self._ours("ask by rabbitmqctl about")
         columns = ["name", "type", "durable", "messages_ready", "messages_unacknowledged", "consumers"]
-        told = subprocess.run(
-            [str(_PROGRAMS / "rabbitmqctl"), "-q", "--formatter", "json", "list_queues", *columns],
-            env=dict(self.environment()),
-            cwd=self.folder,
-            capture_output=True,
-            check=True,
-            timeout=60,
-        )
+        told = self._control("--formatter", "json", "list_queues", *columns)
         return [
             Queue(
                 name=row["name"],
@@ -134,8 +126,23 @@ class Broker(Part):
                 unacknowledged=row["messages_unacknowledged"],
                 consumers=row["consumers"],
             )
-            for row in json.loads(told.stdout)
+            for row in json.loads(told)
         ]
+
+    def trace(self) -> None:
+        """From now on a copy of every message goes to the exchange amq.rabbitmq.trace, until a restart."""
+        self._control("trace_on")
+
+    def _control(self, *arguments: str) -> bytes:
+        self._ours("ask by rabbitmqctl about")
+        return subprocess.run(
+            [str(_PROGRAMS / "rabbitmqctl"), "-q", *arguments],
+            env=dict(self.environment()),
+            cwd=self.folder,
+            capture_output=True,
+            check=True,
+            timeout=60,
+        ).stdout
 
     def _start_epmd(self) -> None:
         """Erlang's registry of names: it stays while the node goes down and comes back."""
