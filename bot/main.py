@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
 import structlog
 import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
 
 from bot.dispatch import Dispatcher
 from bot.github.forge import GitHub
@@ -35,6 +36,7 @@ from workers.contract.memory import MemoryQueue
 from workers.contract.queue import BotQueue
 from workers.contract.rabbitmq import RabbitQueue
 
+_PAUSE = 2.0  # seconds before a part that broke is started again
 _GRACE = 10  # seconds that open requests get to end
 
 log = structlog.get_logger()
@@ -99,25 +101,50 @@ async def bot(settings: Settings, queue: BotQueue) -> AsyncIterator[str]:
             )
             async with _owned(
                 queue.serve(grants.answer, progress.hear, progress.bury),
-                _lead(store, queue, github, router, settings),
+                _steadily("leading", lambda: _lead(store, queue, github, router, settings)),
             ):
                 yield url
 
 
 async def _lead(store: Store, queue: BotQueue, github: GitHub, router: Router, settings: Settings) -> None:
-    """The work that only one bot does at a time."""
+    """The work that only one bot does at a time, until that is lost."""
+    dispatcher, reporter = Dispatcher(store, queue), Reporter(store, github, settings)
+    async with store.leadership() as lost:
+        log.info("leading")
+        async with (
+            sweeping(store, queue, dispatcher, reporter, settings),
+            _owned(
+                _steadily("processing", Processor(store, github, settings).run),
+                _steadily("dispatch", dispatcher.run),
+                _steadily("reports", reporter.run),
+                _steadily("routes", router.run),
+            ),
+        ):
+            await lost.wait()
+    log.warning("not leading any more")
+
+
+async def _steadily(part: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Until cancelled: `work`, again after a pause whenever it ends or breaks, as when the store is away."""
     while True:
-        async with store.leadership() as lost:
-            log.info("leading")
-            dispatcher, reporter = Dispatcher(store, queue), Reporter(store, github, settings)
-            async with (
-                sweeping(store, queue, dispatcher, reporter, settings),
-                _owned(
-                    Processor(store, github, settings).run(), dispatcher.run(), reporter.run(), router.run()
-                ),
-            ):
-                await lost.wait()
-        log.warning("not leading any more")
+        try:
+            await work()
+        except SQLAlchemyError as error:
+            if _ending():
+                raise
+            cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
+            log.warning("the store does not answer", part=part, error=cause, seconds=_PAUSE)
+        except Exception:
+            if _ending():
+                raise
+            log.exception("a part broke and is started again", part=part, seconds=_PAUSE)
+        await asyncio.sleep(_PAUSE)
+
+
+def _ending() -> bool:
+    """Whether this task is being cancelled, and failed on its way out."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ import structlog
 
 from workers.contract.messages import AttemptRef, ContainerState, Heartbeat, HeartbeatAnswer
 from workers.contract.queue import QueueDown
+from workers.deploy import network_name
 from workers.engine.engine import PREFIX, Container, EngineDown
 from workers.running import Cause, Running
 from workers.tools import Tools
@@ -160,6 +161,8 @@ class Heart:
             for container in await self._tools.engine.containers(labels):
                 await self._tools.engine.remove(container.id, _GRACE)
                 log.info("removed a retired release's container", release=release, container=container.name)
+                place = (container.labels.get(PREFIX + part, "") for part in ("repository", "environment"))
+                await self._tools.engine.remove_network(network_name(self._tools.worker, *place))
         except Exception as error:
             log.warning("a retired release is not removed yet", release=release, error=str(error))
         finally:

@@ -117,7 +117,7 @@ class Store:
             finally:
                 watch.cancel()
                 await asyncio.gather(watch, return_exceptions=True)
-                if not lost.is_set():
+                with suppress(SQLAlchemyError):  # a connection that is gone holds nothing
                     await connection.execute(text(f"SELECT pg_advisory_unlock({_LEADER})"))
 
 

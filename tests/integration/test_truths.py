@@ -20,6 +20,7 @@ from tests.integration.conftest import PAGE, Developer, dockerfile, visit
 from tests.parts.broker import Broker
 from tests.parts.postgres import Postgres
 from tests.parts.registry import Registry
+from tests.parts.waiting import free_port
 from workers.contract.messages import Offer
 
 BUILD = "blacktree/build"
@@ -158,6 +159,41 @@ async def test_a_broker_stopped_and_started_in_a_build_loses_and_doubles_nothing
 
     await developer.status(sha, DEPLOY, "success", limit=90)
     assert [(job["kind"], job["attempt"]) for job in await fleet.jobs()] == [("build", 1), ("deploy", 1)]
+
+
+async def test_a_database_stopped_and_started_in_a_build_loses_and_doubles_nothing(
+    developer: Developer, tmp_path: Path, broker: Broker, registry: Registry, postgres: Postgres
+) -> None:
+    url = postgres.create_database("restarted")
+    async with _fleet(developer.github, tmp_path, broker, registry, database_url=url) as fleet:
+        await fleet.start("serve", lease="60")
+        await fleet.start("worker", "one")
+        await fleet.ready()
+        sha = await developer.push({"Dockerfile": dockerfile(SLOW.format("database"))})
+        await _building(fleet)
+
+        await postgres.restart()
+
+        await developer.status(sha, DEPLOY, "success", limit=90)
+        assert [(job["kind"], job["attempt"]) for job in await fleet.jobs()] == [("build", 1), ("deploy", 1)]
+
+
+async def test_of_two_bots_the_second_takes_over_when_the_first_is_killed(
+    developer: Developer, tmp_path: Path, broker: Broker, registry: Registry, postgres: Postgres
+) -> None:
+    url = postgres.create_database("two-bots")
+    async with _fleet(developer.github, tmp_path, broker, registry, database_url=url, proxy="none") as fleet:
+        first = await fleet.start("serve", "first")
+        await fleet.start("worker", "one")
+        await fleet.ready()
+        await fleet.start("serve", "second", port=str(free_port()))
+        sha = await developer.push({"Dockerfile": dockerfile(SLOW.format("bots"))})
+        await _building(fleet)
+
+        await first.kill()
+
+        place = (await developer.status(sha, DEPLOY, "success")).removeprefix("Live at ")
+        assert (await visit(place)).strip() == "first"
 
 
 async def test_a_worker_that_hangs_loses_its_lease_and_its_late_result_counts_for_nothing(

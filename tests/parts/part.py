@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -36,6 +37,7 @@ class Part(ABC):
 
     name: str
     user: str | None = None  # whom it runs as, if not as the tests do
+    farewell = signal.SIGTERM  # what ends it in order
 
     def __init__(self, external: str | None = None) -> None:
         """`external`: the address of one that runs already, which is used as it is."""
@@ -102,7 +104,7 @@ class Part(ABC):
         """End it in order."""
         self._ours("stop")
         if self._child:
-            self._child.terminate()
+            self._child.terminate(self.farewell)
             self._child = None
 
     def kill(self) -> None:
