@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
+import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import Protocol
 
 _LENGTHS_KEPT = 1024
+_JUST_NOW = 3600.0  # seconds: a job may have begun since somebody looked
 _JOB = re.compile(r"^\d{1,18}-\d{1,6}$")
 
 
@@ -20,6 +23,9 @@ class LogStore(Protocol):
 
     async def read(self, job: str, attempt: int) -> str:
         """All there is of an attempt's log."""
+
+    async def keep_only(self, jobs: set[str]) -> None:
+        """Forget the logs of all other jobs."""
 
 
 class FileLogs:
@@ -45,6 +51,11 @@ class FileLogs:
     async def read(self, job: str, attempt: int) -> str:
         return await asyncio.to_thread(_read, self._file(job, attempt))
 
+    async def keep_only(self, jobs: set[str]) -> None:
+        async with self._lock:
+            await asyncio.to_thread(_keep_only, self._folder, jobs)
+            self._lengths.clear()
+
     def _file(self, job: str, attempt: int) -> Path:
         if not _JOB.match(job):
             raise ValueError(f"{job!r} is no job's id")
@@ -61,6 +72,13 @@ def _append(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8", newline="") as opened:
         opened.write(text)
+
+
+def _keep_only(folder: Path, jobs: set[str]) -> None:
+    untouched = time.time() - _JUST_NOW
+    for place in folder.glob("*-*"):
+        if place.name not in jobs and place.stat().st_mtime < untouched:
+            shutil.rmtree(place)
 
 
 def _read(file: Path) -> str:

@@ -18,7 +18,7 @@ from bot.dispatch import Dispatcher
 from bot.github.forge import GitHub
 from bot.github.reporter import Reporter
 from bot.grants import Grants
-from bot.logs import FileLogs
+from bot.logs import FileLogs, LogStore
 from bot.processing import Processor
 from bot.progress import Progress
 from bot.routing.caddy import Caddy
@@ -101,18 +101,20 @@ async def bot(settings: Settings, queue: BotQueue) -> AsyncIterator[str]:
             )
             async with _owned(
                 queue.serve(grants.answer, progress.hear, progress.bury),
-                _steadily("leading", lambda: _lead(store, queue, github, router, settings)),
+                _steadily("leading", lambda: _lead(store, queue, logs, github, router, settings)),
             ):
                 yield url
 
 
-async def _lead(store: Store, queue: BotQueue, github: GitHub, router: Router, settings: Settings) -> None:
+async def _lead(
+    store: Store, queue: BotQueue, logs: LogStore, github: GitHub, router: Router, settings: Settings
+) -> None:
     """The work that only one bot does at a time, until that is lost."""
     dispatcher, reporter = Dispatcher(store, queue), Reporter(store, github, settings)
     async with store.leadership() as lost:
         log.info("leading")
         async with (
-            sweeping(store, queue, dispatcher, reporter, settings),
+            sweeping(store, queue, logs, dispatcher, reporter, settings),
             _owned(
                 _steadily("processing", Processor(store, github, settings).run),
                 _steadily("dispatch", dispatcher.run),

@@ -81,6 +81,7 @@ class Settings(BaseModel):
     lease: Seconds = Field(60, description="seconds without a heartbeat after which an attempt is lost")
     job_timeout: Seconds = Field(3600, description="seconds that one attempt may last")
     attempts: int = Field(3, ge=1, le=20, description="tries at a job when the fault is ours")
+    retention: float = Field(30, gt=3, description="days that logs, deliveries and sent reports are kept")
     drain: Seconds = Field(30, description="seconds that an old release serves on after the switch")
     shutdown: Seconds = Field(300, description="seconds that running attempts get to end after SIGTERM")
     log_format: Literal["text", "json"] = Field("text", description="of the process's own log")

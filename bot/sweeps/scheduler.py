@@ -11,8 +11,9 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from bot.dispatch import Dispatcher
 from bot.github.reporter import Reporter
+from bot.logs import LogStore
 from bot.store.database import Store
-from bot.sweeps import cancels, drains, leases, lost_messages
+from bot.sweeps import cancels, drains, leases, lost_messages, retention
 from config.settings import Settings
 from workers.contract.queue import BotQueue
 
@@ -25,7 +26,12 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def sweeping(
-    store: Store, queue: BotQueue, dispatcher: Dispatcher, reporter: Reporter, settings: Settings
+    store: Store,
+    queue: BotQueue,
+    logs: LogStore,
+    dispatcher: Dispatcher,
+    reporter: Reporter,
+    settings: Settings,
 ) -> AsyncIterator[None]:
     """The sweeps run until the end of the block; what a dead bot left is looked at once at the start."""
     await lost_messages.sweep(store, queue, dispatcher, older=0)
@@ -37,6 +43,7 @@ async def sweeping(
         ),
         "cancels": (1.0, lambda: cancels.sweep(store, queue)),
         "drains": (drains.EVERY, lambda: drains.sweep(store, queue)),
+        "retention": (retention.EVERY, lambda: retention.sweep(store, logs, settings.retention)),
         "reports": (_REPORTS, reporter.send_due),
     }
     scheduler = AsyncIOScheduler(event_loop=asyncio.get_running_loop(), timezone="UTC")
