@@ -14,8 +14,7 @@ help:  ## this list
 
 demo: .venv/.stamp  ## the whole of Blacktree on this machine, against a stand-in for GitHub
 	@tests/machine/install engine busybox
-	@tests/machine/engine start
-	@$(BIN)/python -m tests.demo $(ARGS)
+	@exec $(BIN)/python -m tests.demo $(ARGS)
 
 test: .venv/.stamp  ## install and start what the tests need, lint, then pytest $(ARGS)
 	@tests/machine/install $(PARTS)
@@ -46,6 +45,6 @@ clean:  ## stop what was started here; remove the environment and the caches
 	@tests/machine/install python-venv
 	@echo "installing .venv from requirements.lock"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

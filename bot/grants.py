@@ -145,10 +145,11 @@ class Grants:
             case Kind.BUILD:
                 return specs.build(job, repository, self._github.clone_url(repository), self._settings)
             case Kind.DEPLOY:
-                return specs.deploy(job, repository, await _release(session, job), self._settings)
+                release = await _release(session, job)
+                return specs.deploy(job, repository, release, self._settings, self._store.instance)
             case Kind.STOP:
                 await retire(session, job.repository_id, job.environment or job.name)
-                return specs.stop(job, repository)
+                return specs.stop(job, repository, self._store.instance)
 
     async def _heartbeat(self, beat: Heartbeat) -> HeartbeatAnswer:
         async with self._store.transaction() as session:
@@ -167,7 +168,7 @@ class Grants:
                 .where(col(Job.state) == JobState.RUNNING)
                 .values(lease_until=self._lease_end())
             )
-            retired = await _retired(session, beat)
+            retired = await _retired(session, beat, self._store.instance)
             left = select(Job).where(
                 Job.worker == beat.worker, Job.state == JobState.RUNNING, Job.instance != beat.instance
             )
@@ -223,13 +224,17 @@ async def _release(session: AsyncSession, job: Job) -> Release:
     return release
 
 
-async def _retired(session: AsyncSession, beat: Heartbeat) -> set[str]:
-    """The worker's releases whose containers are to go: all but the live, the starting and the draining."""
-    there = {container.release for container in beat.containers}
-    ids = [int(name.partition(".")[0]) for name in there if name.partition(".")[0].isdigit()]
+async def _retired(session: AsyncSession, beat: Heartbeat, instance: str) -> set[str]:
+    """The worker's releases whose containers are to go: all but the live, the starting and the draining.
+
+    Those of another instance, whose worker has the same name on the same engine, are none of ours.
+    """
+    names = {container.release for container in beat.containers}
+    ours = {name for name in names if name.startswith(f"{instance}.")}
+    ids = [int(name.split(".")[1]) for name in ours if name.split(".")[1].isdigit()]
     kept = set()
     for release in (await session.exec(select(Release).where(col(Release.id).in_(ids)))).all():
         draining = release.state is ReleaseState.RETIRED and (release.remove_after or now()) > now()
         if draining or release.state in (ReleaseState.LIVE, ReleaseState.STARTING):
-            kept.add(specs.release_name(release.id or 0, release.attempt))
-    return there - kept
+            kept.add(specs.release_name(instance, release))
+    return ours - kept

@@ -41,14 +41,17 @@ def build(job: Job, repository: Repository, clone_url: str, settings: Settings) 
     )
 
 
-def deploy(job: Job, repository: Repository, release: Release, settings: Settings) -> DeploySpec:
+def deploy(
+    job: Job, repository: Repository, release: Release, settings: Settings, instance: str
+) -> DeploySpec:
     """How a release is started."""
     spec, place = release.settings, job.environment or job.name
     limits, health = spec["limits"], spec["health"]
     return DeploySpec(
+        instance=instance,
         repository=repository.full_name,
         environment=place,
-        release=release_name(release.id or 0, release.attempt),
+        release=release_name(instance, release),
         image=release.image,
         pull=bool(settings.registry),
         port=spec["port"],
@@ -60,9 +63,10 @@ def deploy(job: Job, repository: Repository, release: Release, settings: Setting
     )
 
 
-def stop(job: Job, repository: Repository) -> StopSpec:
+def stop(job: Job, repository: Repository, instance: str) -> StopSpec:
     """Which environment is removed."""
-    return StopSpec(repository=repository.full_name, environment=job.environment or job.name)
+    environment = job.environment or job.name
+    return StopSpec(instance=instance, repository=repository.full_name, environment=environment)
 
 
 def reference(repository: Repository, image: str | None, registry: str) -> str:
@@ -83,6 +87,6 @@ def credentials(settings: Settings, git_password: str) -> Credentials:
     return Credentials(git_username="x-access-token", git_password=git_password, registries=logins)
 
 
-def release_name(release: int, attempt: int) -> str:
-    """What the containers of one attempt at a release are labelled with."""
-    return f"{release}.{attempt}"
+def release_name(instance: str, release: Release) -> str:
+    """What the containers of a release's newest attempt are labelled with."""
+    return f"{instance}.{release.id}.{release.attempt}"

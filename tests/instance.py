@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -147,6 +148,9 @@ class Instance:
     async def close(self) -> None:
         for process in reversed(self.processes):
             await process.stop()
+        # A bot that was killed and never started again leaves its Caddy running, as it should.
+        for notes in self.folder.glob("*/caddy/process.json"):
+            os.kill(json.loads(notes.read_text())["pid"], signal.SIGTERM)
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
+import secrets
 from collections.abc import AsyncIterator
 
 from workers.attempt import Attempt
@@ -72,18 +73,17 @@ async def _removed_unless_switched(attempt: Attempt, spec: DeploySpec, tools: To
 
 
 async def _remove(attempt: Attempt, spec: DeploySpec, tools: Tools) -> None:
-    mine = {"worker": tools.worker, "job": attempt.ref.job, "attempt": str(attempt.ref.attempt)}
+    mine = _labels(attempt, spec, tools) | {"attempt": str(attempt.ref.attempt)}
     for container in await tools.engine.containers(mine):
         await tools.engine.remove(container.id, _GRACE)
     await tools.engine.remove_network(network_name(tools.worker, spec.repository, spec.environment))
 
 
 async def _started(attempt: Attempt, spec: DeploySpec, port: int, tools: Tools) -> Container:
-    await _remove_earlier_attempts(attempt, tools)
+    await _remove_earlier_attempts(attempt, spec, tools)
     labels = {
         **spec.labels,
-        PREFIX + "worker": tools.worker,
-        PREFIX + "job": attempt.ref.job,
+        **{PREFIX + name: value for name, value in _labels(attempt, spec, tools).items()},
         PREFIX + "attempt": str(attempt.ref.attempt),
         PREFIX + "release": spec.release,
         PREFIX + "environment": spec.environment,
@@ -91,7 +91,7 @@ async def _started(attempt: Attempt, spec: DeploySpec, port: int, tools: Tools) 
     }
     container = await tools.engine.start(
         ContainerSpec(
-            name=_container_name(spec, attempt),
+            name=_container_name(spec),
             image=spec.image,
             command=spec.command,
             env=spec.env,
@@ -106,10 +106,15 @@ async def _started(attempt: Attempt, spec: DeploySpec, port: int, tools: Tools) 
     return container
 
 
-async def _remove_earlier_attempts(attempt: Attempt, tools: Tools) -> None:
+async def _remove_earlier_attempts(attempt: Attempt, spec: DeploySpec, tools: Tools) -> None:
     """Their leases are lost, or this attempt would not be."""
-    for container in await tools.engine.containers({"worker": tools.worker, "job": attempt.ref.job}):
+    for container in await tools.engine.containers(_labels(attempt, spec, tools)):
         await tools.engine.remove(container.id, _GRACE)
+
+
+def _labels(attempt: Attempt, spec: DeploySpec, tools: Tools) -> dict[str, str]:
+    """What the containers of this job are found by."""
+    return {"worker": tools.worker, "instance": spec.instance, "job": attempt.ref.job}
 
 
 async def _checked(attempt: Attempt, spec: DeploySpec, container: Container, port: int, tools: Tools) -> None:
@@ -205,10 +210,9 @@ def network_name(worker: str, repository: str, environment: str) -> str:
     return f"blacktree-{_slug(repository)}-{_slug(environment)}-{unique}"
 
 
-def _container_name(spec: DeploySpec, attempt: Attempt) -> str:
-    unique = hashlib.sha256(f"{attempt.ref.job} {attempt.ref.attempt}".encode()).hexdigest()[:6]
-    release = _slug(spec.release)[:12]
-    return f"blacktree-{_slug(spec.repository)}-{_slug(spec.environment)}-{release}-{unique}"
+def _container_name(spec: DeploySpec) -> str:
+    """One that no other container has, of another worker on the same engine either."""
+    return f"blacktree-{_slug(spec.repository)}-{_slug(spec.environment)}-{secrets.token_hex(4)}"
 
 
 def _slug(text: str) -> str:

@@ -14,7 +14,12 @@ async def stop(attempt: Attempt, spec: StopSpec, tools: Tools) -> None:
     """Remove the containers and the network of an environment."""
     async with attempt.step(Step.STOP):
         found = await tools.engine.containers(
-            {"worker": tools.worker, "repository": spec.repository, "environment": spec.environment}
+            {
+                "worker": tools.worker,
+                "instance": spec.instance,
+                "repository": spec.repository,
+                "environment": spec.environment,
+            }
         )
         for container in found:
             await tools.engine.remove(container.id, _GRACE)

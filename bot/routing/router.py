@@ -47,7 +47,7 @@ class Router:
                 if job is None or job.attempt != ready.attempt or job.state is not JobState.RUNNING:
                     return Refusal(reason="this attempt is not the job's any more")
                 release = await lifecycle.release_of(session, job)
-                if release is None or release_name(release.id or 0, release.attempt) != ready.release:
+                if release is None or release_name(self._store.instance, release) != ready.release:
                     return Refusal(reason="this release is not the job's")
                 environment = await session.get_one(Environment, release.environment_id)
                 repository = await session.get_one(Repository, environment.repository_id)

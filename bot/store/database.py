@@ -16,8 +16,10 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from bot.store.tables import Instance
 from config.errors import ConfigError
 
 _BUSY = 30  # seconds that SQLite waits for another process's lock
@@ -31,6 +33,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self.url = _with_driver(make_url(url))
         self.sqlite = self.url.get_backend_name() == "sqlite"
+        self.instance = ""
         self._engine = _engine(self.url, self.sqlite)
         # SQLite has one writer: queueing here beats polling its lock.
         self._listeners: list[asyncio.Event] = []
@@ -43,12 +46,19 @@ class Store:
         store = cls(url)
         try:
             await asyncio.to_thread(_migrate, store.url)
+            store.instance = await store._known_instance()
             yield store
         except (SQLAlchemyError, OSError) as error:
             cause = str(getattr(error, "orig", None) or error).strip().splitlines()
             raise ConfigError(f"DATABASE_URL: {store.description}: {cause[0] if cause else error}") from error
         finally:
             await store._engine.dispose()
+
+    async def _known_instance(self) -> str:
+        """The id that this instance got with its tables."""
+        async with self.transaction() as session:
+            row = (await session.exec(select(Instance))).one()
+        return row.id
 
     @property
     def description(self) -> str:

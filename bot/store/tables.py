@@ -82,6 +82,14 @@ class ReportState(StrEnum):
     REFUSED = "refused"
 
 
+class Instance(SQLModel, table=True):
+    """This Blacktree, told from others that use the same engines. One row."""
+
+    __tablename__ = "instance"
+
+    id: str = Field(primary_key=True)
+
+
 class Repository(SQLModel, table=True):
     """A repository of GitHub's, by its id: names change."""
 

@@ -82,6 +82,8 @@ def clean_engine(engine: Engine) -> Iterator[Engine]:
     engine.base_image()
     yield engine
     engine.remove("io.blacktree.repository=acme/shop")
+    for name in ("up", "one", "two"):
+        engine.remove(f"io.blacktree.worker={name}")
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ async def test_a_pull_request_has_a_preview_and_one_comment_until_it_is_closed(
     await blacktree.until(lambda: _containers(clean_engine, 0), "the preview's containers to be gone")
     await developer.github.until(lambda: "removed" in _comment(developer, number))
     assert (await blacktree.api("/environments"))[0]["release"] is None
-    assert clean_engine.networks("io.blacktree.repository=acme/shop") == []
+    assert clean_engine.networks("io.blacktree.worker=up") == []
     await developer.github.until(
         lambda: all(one.state == "inactive" for one in developer.github.deployments(developer.repository))
     )

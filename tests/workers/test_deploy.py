@@ -184,7 +184,7 @@ async def test_a_stop_removes_the_environment_and_no_other(
     await deployed(bot, base, "r1")
     other = spec(base, "r2", SERVE.format("r2"), environment="staging")
     assert isinstance((await bot.run("r2", other)).result, Succeeded)
-    ended = await bot.run("stop", StopSpec(repository="acme/shop", environment="production"))
+    ended = await bot.run("stop", StopSpec(instance="test", repository="acme/shop", environment="production"))
     assert isinstance(ended.result, Succeeded)
     assert releases(engine, name) == ["r2"]
     assert networks(engine, name) == 1

@@ -125,6 +125,7 @@ class DeploySpec(Value):
     """Start one release beside the one that serves."""
 
     kind: Literal[Kind.DEPLOY] = Kind.DEPLOY
+    instance: str  # of Blacktree: two of them may share an engine, and a worker's name
     repository: str
     environment: str
     release: str
@@ -142,6 +143,7 @@ class StopSpec(Value):
     """Remove everything that an environment runs on this worker."""
 
     kind: Literal[Kind.STOP] = Kind.STOP
+    instance: str
     repository: str
     environment: str
 

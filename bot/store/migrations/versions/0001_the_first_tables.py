@@ -6,6 +6,8 @@ Revises:
 
 from __future__ import annotations
 
+import secrets
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -66,6 +68,9 @@ def upgrade() -> None:
     with op.batch_alter_table("images", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_images_repository_id"), ["repository_id"], unique=False)
 
+    instance = op.create_table(
+        "instance", sa.Column("id", sa.String(), nullable=False), sa.PrimaryKeyConstraint("id")
+    )
     op.create_table(
         "pulls",
         sa.Column("repository_id", sa.BigInteger(), nullable=False),
@@ -79,6 +84,7 @@ def upgrade() -> None:
         sa.Column("announced_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("repository_id", "number"),
     )
+    op.bulk_insert(instance, [{"id": secrets.token_hex(4)}])
     op.create_table(
         "reports",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -257,6 +263,7 @@ def downgrade() -> None:
 
     op.drop_table("reports")
     op.drop_table("pulls")
+    op.drop_table("instance")
     with op.batch_alter_table("images", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_images_repository_id"))
 
