@@ -36,8 +36,8 @@ async def owe(
     pending = update(Report).where(*same_key, col(Report.state) == ReportState.PENDING)
     await session.exec(pending.values(state=ReportState.SUPERSEDED, reason="a newer report has the same key"))
     due_at = now()
-    if kind is ReportKind.COMMENT and last is not None and last.sent_at:
-        due_at = max(due_at, last.sent_at + _COMMENT_PAUSE)
+    if kind is ReportKind.COMMENT and last is not None:
+        due_at = max(due_at, last.sent_at + _COMMENT_PAUSE if last.sent_at else last.due_at)
     session.add(Report(repository_id=repository_id, kind=kind, key=key, payload=payload, due_at=due_at))
 
 

@@ -33,6 +33,7 @@ class Bot:
         self._folder = folder
         self._http = http
         self._child: asyncio.subprocess.Process | None = None
+        self._ready = False
         self._over: dict[int, RunSeen] = {}
 
     async def start(self, github: GitHub) -> None:
@@ -48,6 +49,7 @@ class Bot:
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         await until(self._is_ready, "Blacktree to be ready", _START)
+        self._ready = True
 
     def _environment(self, github: GitHub) -> dict[str, str]:
         first = free_port()
@@ -95,7 +97,8 @@ class Bot:
             os.killpg(child.pid, signal.SIGKILL)
             await child.wait()
             return f"it had not ended {_STOP} s after SIGTERM, and was killed"
-        return f"its exit code was {code}" if code else None
+        too_early = not self._ready and code == -signal.SIGTERM  # it had not got as far as heeding signals
+        return f"its exit code was {code}" if code and not too_early else None
 
     async def runs(self) -> list[RunSeen]:
         """The newest runs with their jobs and steps, oldest first."""

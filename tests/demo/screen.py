@@ -113,14 +113,15 @@ class Screen:
         self._ongoing = tuple(now)
 
     def _below(self) -> RenderableType:
-        shown = [*self._ongoing, *([self._waiting] if self._waiting else [])]
-        if not shown:
-            return Text()
+        """Never empty: rich keeps the height of what it drew before when there is nothing to draw."""
         table = Table.grid(padding=(0, 1))
-        for one in shown:
+        for one in (*self._ongoing, *([self._waiting] if self._waiting else [])):
             spinner = self._spinner.render(time.monotonic())
             table.add_row(spinner, one.text, Text(f"{max(0.0, time.time() - one.since):.1f} s", "dim"))
         bar = Table.grid(padding=(0, 1))
-        done = min(self._chapter, self._chapters)
-        bar.add_row(ProgressBar(total=self._chapters, completed=done, width=24), f"{done}/{self._chapters}")
+        progress = ProgressBar(
+            total=self._chapters, completed=min(self._chapter, self._chapters), width=24,
+            complete_style="cyan", finished_style="green",
+        )  # fmt: skip
+        bar.add_row(progress, Text(f"{self._chapter}/{self._chapters}", "dim"))
         return Padding(Group(table, bar), (1, 0, 0, 2))

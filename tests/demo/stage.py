@@ -142,8 +142,10 @@ class Stage:
         processes.kill(left)
         await asyncio.to_thread(shutil.rmtree, self._folder, True)
         self._screen.wait_for(None)
-        self._demo_says("Blacktree stopped, its containers, networks and images removed")
-        return checks.of_what_is_left(stop, engine, list(left.values()), self._folder.exists())
+        shown = checks.of_what_is_left(stop, engine, list(left.values()), self._folder.exists())
+        clean = not any(check.found for check in shown)
+        self._demo_says("all cleared away" if clean else "[red]not all of it could be cleared away[/]")
+        return shown
 
     def _show(self, shown: list[Check]) -> None:
         self._screen.plain()

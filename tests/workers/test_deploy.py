@@ -26,7 +26,8 @@ SERVE = "mkdir /www; echo {0} > /www/index.html; echo serving {0}; exec httpd -f
 
 def spec(base: str, release: str, script: str, **more: Any) -> DeploySpec:
     fields: dict[str, object] = {
-        "repository": "acme/shop", "environment": "production", "release": release, "image": base,
+        "instance": "test", "repository": "acme/shop", "environment": "production",
+        "release": release, "image": base,
         "pull": False, "port": 8080, "command": ["sh", "-c", script], "env": {"COLOUR": "green"},
         "limits": Limits(memory=64 * 2**20, cpus=0.5, pids=50),
         "probe": Probe(path="/", timeout=5, interval=0.1), "labels": {},

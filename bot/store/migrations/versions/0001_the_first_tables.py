@@ -71,6 +71,7 @@ def upgrade() -> None:
     instance = op.create_table(
         "instance", sa.Column("id", sa.String(), nullable=False), sa.PrimaryKeyConstraint("id")
     )
+    op.bulk_insert(instance, [{"id": secrets.token_hex(4)}])
     op.create_table(
         "pulls",
         sa.Column("repository_id", sa.BigInteger(), nullable=False),
@@ -84,7 +85,6 @@ def upgrade() -> None:
         sa.Column("announced_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("repository_id", "number"),
     )
-    op.bulk_insert(instance, [{"id": secrets.token_hex(4)}])
     op.create_table(
         "reports",
         sa.Column("id", sa.Integer(), nullable=False),
