@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from contextlib import suppress
 from datetime import timedelta
 
 import structlog
@@ -55,11 +56,17 @@ class Router:
                 return Switched(url=environment.url or "")
             if job.cancelling:
                 return Refusal(reason=f"it is being cancelled: {job.cancelling}")
-            environment = await self._with_port(environment)
             release.address = ready.address
-            others = await self._routes(without=environment.id)
-            await self._proxy.apply([*others, self._route(environment, repository, release)])
-            url = self._url(environment, repository, release)
+            try:
+                environment = await self._with_port(environment)
+                url = self._url(environment, repository, release)
+                others = await self._routes(without=environment.id)
+                await self._proxy.apply([*others, self._route(environment, repository, release)])
+            except (ProxyDown, ConfigError) as error:
+                # It may have switched all the same, and the release is about to go.
+                with suppress(ProxyDown):
+                    await self._proxy.apply(await self._routes())
+                return Refusal(reason=str(error))
             async with self._store.transaction() as session:
                 if not await self._commit(session, job, ready, url):
                     return Refusal(reason="this attempt is not the job's any more")

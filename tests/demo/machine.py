@@ -15,11 +15,11 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
+from tests.demo.base import BASE, BaseImage, cache
 from tests.demo.waiting import DemoFailed, until
 
 T = TypeVar("T")
 
-BASE = "busybox:stable"
 _SCRIPTS = Path(__file__).parent.parent / "machine"
 _HUB = ("registry-1.docker.io", 443)
 _KNOCK = 2.0  # seconds for a registry to answer at all
@@ -35,7 +35,7 @@ class Machine:
         self.labels: list[str] = []
         self._docker: docker.DockerClient | None = None
         self._started = False
-        self._made_base = False
+        self._base = BaseImage(cache())
         self._volumes: set[str] = set()
 
     async def start(self) -> bool:
@@ -50,12 +50,17 @@ class Machine:
 
     async def base_image(self) -> str | None:
         """Get the sample's base image; how, or None if it was there."""
-        if await self._do(_image, BASE):
-            return None
-        self._made_base = True
-        pull = await asyncio.to_thread(_registry_answers) or await self._do(_has_a_way_out)
-        await _script("baseimage", *(["--pull"] if pull else []), BASE)
-        return "pulled" if await self._do(_repo_digests, BASE) else "made on this machine"
+        async with self._base.turn():
+            self._base.join()
+            if await self._do(_image, BASE):
+                return None
+            pull = await asyncio.to_thread(_registry_answers) or await self._do(_has_a_way_out)
+            try:
+                await _script("baseimage", *(["--pull"] if pull else []), BASE)
+            finally:
+                if image := await self._do(_image, BASE):
+                    self._base.made = str(image.id)
+            return "pulled" if await self._do(_repo_digests, BASE) else "made on this machine"
 
     async def containers(self, label: str) -> list[str]:
         """Names of the containers with that label."""
@@ -72,10 +77,13 @@ class Machine:
 
             try:
                 await until(gone, "the engine to be clean", _GONE)
+                async with self._base.turn():
+                    await self._do(self._remove_base)
             except (DemoFailed, requests.RequestException, DockerException) as error:
                 left = left or [f"the engine could not be cleaned: {error}"]
             shared = await self._others_run()
             self._docker.close()
+            self._base.close()
             if left or shared:
                 return left
         if self._started:
@@ -121,14 +129,19 @@ class Machine:
         networks = [network for mark in marked for network in client.networks.list(filters=mark)]
         volumes = [volume for volume in client.volumes.list() if volume.name in self._volumes]
         images = [image for mark in marked for image in client.images.list(filters=mark)]
-        if self._made_base and (base := _image(client, BASE)):
-            images.append(base)
         return [
             *((f"container {one.name}", one, {"force": True, "v": True}) for one in here),
             *((f"network {one.name}", one, {}) for one in networks),
             *((f"volume {one.name}", one, {"force": True}) for one in volumes),
             *((f"image {(*one.tags, one.id)[0]}", one, {"force": True}) for one in images),
         ]
+
+    def _remove_base(self, client: docker.DockerClient) -> None:
+        last, image = self._base.leave(), _image(client, BASE)
+        if last and image and str(image.id) == self._base.made:
+            image.remove(force=True)
+        if last:
+            self._base.made = ""
 
 
 def _containers(client: docker.DockerClient, label: str) -> list[Any]:

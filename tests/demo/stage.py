@@ -14,10 +14,11 @@ from pathlib import Path
 import httpx2
 
 from tests.demo import checks, processes
+from tests.demo.base import BASE
 from tests.demo.bot import Bot
 from tests.demo.checks import Check
 from tests.demo.invitation import invitation
-from tests.demo.machine import BASE, Machine
+from tests.demo.machine import Machine
 from tests.demo.screen import Line, Screen
 from tests.demo.story import SAMPLE, Story
 from tests.demo.waiting import DemoFailed
@@ -58,6 +59,7 @@ class Stage:
             f"org.opencontainers.image.source={github.url}/{REPOSITORY}",
         ]
         self._told = False
+        self._log_shown = False
 
     async def perform(self) -> int:
         """The exit code, when all is over and cleared away."""
@@ -127,16 +129,22 @@ class Stage:
             self._screen.literal(
                 f"The demo broke: {one}" if plain else f"The demo broke: {one!r}", "bold red"
             )
-        if lines := self._bot.last_lines(_TAIL):
-            self._screen.literal(f"The end of Blacktree's log, {self._bot.log}:", "red")
-            self._screen.literal("\n".join(lines), "dim")
+        self._show_log()
         return True
+
+    def _show_log(self) -> None:
+        self._log_shown = True
+        if lines := self._bot.last_lines(_TAIL):
+            self._screen.literal("The end of Blacktree's log:", "red")
+            self._screen.literal("\n".join(lines), "dim")
 
     async def _clear_away(self) -> list[Check]:
         """Blacktree, what it ran, the engine if it was started, the folder; what of it is left."""
         self._screen.plain()
         self._screen.wait_for("clearing away")
         stop = await self._bot.stop()
+        if stop and not self._log_shown:
+            self._show_log()
         engine = await self._machine.clean()
         left = await asyncio.to_thread(processes.using, self._bot.data)
         processes.kill(left)

@@ -209,8 +209,8 @@ def comment_parts(comments: list[str], seen: Seen) -> list[tuple[str, bool]]:
     return [
         ("one", len(comments) == 1),
         ("state", body.count("succeeded") == 2 and "running" not in body and "queued" not in body),
-        ("commit", seen.head_sha[:7] in body),
-        ("preview URL", seen.preview_url in body),
+        ("commit", bool(seen.head_sha) and seen.head_sha[:7] in body),
+        ("preview URL", bool(seen.preview_url) and seen.preview_url in body),
         ("build time", bool(re.search(r"\| (\d+ min )?[\d.]+ s \|", body))),
         ("image size", bool(re.search(r"\| [\d.]+ MB \|", body))),
     ]

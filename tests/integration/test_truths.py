@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import aio_pika
 import aio_pika.abc
@@ -25,8 +26,12 @@ from workers.contract.messages import Offer
 
 BUILD = "blacktree/build"
 DEPLOY = "blacktree/deploy (production)"
-# A build that is long enough to be disturbed, and not cached by an earlier one.
-SLOW = "RUN echo {} && sleep 6"
+
+
+def slow() -> str:
+    """A step that is long enough to be disturbed, and that no earlier build left in a cache."""
+    return f"RUN echo {uuid4().hex} && sleep 6"
+
 
 _prefixes = (f"truths-{os.getpid()}-{number}" for number in itertools.count())
 
@@ -92,7 +97,7 @@ async def test_a_message_delivered_twice_builds_once(
 ) -> None:
     await fleet.start("serve")
     await fleet.ready()
-    sha = await developer.push({"Dockerfile": dockerfile(SLOW.format("twice"))})
+    sha = await developer.push({"Dockerfile": dockerfile(slow())})
     job = await fleet.job("build", "queued")
     await _offer_again(broker, fleet, job["id"])
 
@@ -134,7 +139,7 @@ async def test_a_worker_killed_in_a_build_loses_the_job_to_another_at_once(
     await fleet.start("serve", lease="120")
     one = await fleet.start("worker", "one")
     await fleet.ready()
-    sha = await developer.push({"Dockerfile": dockerfile(SLOW.format("killed"))})
+    sha = await developer.push({"Dockerfile": dockerfile(slow())})
     job = await _building(fleet)
     await fleet.start("worker", "two")
 
@@ -152,7 +157,7 @@ async def test_a_broker_stopped_and_started_in_a_build_loses_and_doubles_nothing
     await fleet.start("worker", "one")
     await fleet.start("worker", "two")
     await fleet.ready()
-    sha = await developer.push({"Dockerfile": dockerfile(SLOW.format("broker"))})
+    sha = await developer.push({"Dockerfile": dockerfile(slow())})
     await _building(fleet)
 
     await broker.restart()
@@ -169,7 +174,7 @@ async def test_a_database_stopped_and_started_in_a_build_loses_and_doubles_nothi
         await fleet.start("serve", lease="60")
         await fleet.start("worker", "one")
         await fleet.ready()
-        sha = await developer.push({"Dockerfile": dockerfile(SLOW.format("database"))})
+        sha = await developer.push({"Dockerfile": dockerfile(slow())})
         await _building(fleet)
 
         await postgres.restart()
@@ -187,7 +192,7 @@ async def test_of_two_bots_the_second_takes_over_when_the_first_is_killed(
         await fleet.start("worker", "one")
         await fleet.ready()
         await fleet.start("serve", "second", port=str(free_port()))
-        sha = await developer.push({"Dockerfile": dockerfile(SLOW.format("bots"))})
+        sha = await developer.push({"Dockerfile": dockerfile(slow())})
         await _building(fleet)
 
         await first.kill()
@@ -202,7 +207,7 @@ async def test_a_worker_that_hangs_loses_its_lease_and_its_late_result_counts_fo
     await fleet.start("serve", lease="6")
     one = await fleet.start("worker", "one", lease="6")
     await fleet.ready()
-    sha = await developer.push({"Dockerfile": dockerfile(SLOW.format("hung"))})
+    sha = await developer.push({"Dockerfile": dockerfile(slow())})
     job = await _building(fleet)
     os.kill(one.pid, signal.SIGSTOP)
     await fleet.start("worker", "two", lease="6")
@@ -260,7 +265,7 @@ async def test_an_instance_killed_in_a_build_ends_in_the_same_states_after_a_sta
 ) -> None:
     up = await blacktree.start("up", lease="120")
     await blacktree.ready()
-    sha = await developer.push({"Dockerfile": dockerfile(SLOW.format("up")), PAGE: "after all"})
+    sha = await developer.push({"Dockerfile": dockerfile(slow()), PAGE: "after all"})
     await _building(blacktree)
     await up.kill()
 
@@ -275,7 +280,7 @@ async def test_a_newer_commit_supersedes_the_older_one_and_its_status_says_so(
 ) -> None:
     await blacktree.start("up")
     await blacktree.ready()
-    older = await developer.push({"Dockerfile": dockerfile("RUN sleep 300")})
+    older = await developer.push({"Dockerfile": dockerfile(f"RUN echo {uuid4().hex} && sleep 300")})
     await _building(blacktree)
 
     newer = await developer.push({"Dockerfile": dockerfile(), PAGE: "newest"})

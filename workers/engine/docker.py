@@ -140,7 +140,13 @@ class DockerEngine:
         def remove(client: docker.DockerClient) -> None:
             with contextlib.suppress(NotFound):
                 client.api.stop(container, timeout=round(grace))
-                client.api.remove_container(container, v=True, force=True)
+                try:
+                    client.api.remove_container(container, v=True, force=True)
+                except APIError as error:
+                    if error.status_code != 409:
+                        raise
+                    # Somebody else is removing it: a stop and the heartbeat may want the same one gone.
+                    client.api.wait(container, timeout=_TIMEOUT, condition="removed")
 
         await self._do(remove, patience=grace, finish=True)
 

@@ -1,0 +1,42 @@
+# Two images: `--target bot` and `--target worker`. The worker's has no database driver and no GitHub library.
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS base
+ENV PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 BLACKTREE_DATA_DIR=/data
+WORKDIR /src
+RUN python3 -m venv /opt/blacktree
+ENV PATH=/opt/blacktree/bin:$PATH
+COPY requirements-build.lock ./
+RUN pip install --quiet --require-hashes -r requirements-build.lock
+
+FROM base AS bot
+COPY requirements-bot.lock ./
+RUN pip install --quiet --require-hashes -r requirements-bot.lock
+COPY pyproject.toml README.md ./
+COPY config config
+COPY workers workers
+COPY bot bot
+RUN pip install --quiet --no-deps --no-build-isolation . \
+    && useradd --system --uid 10001 blacktree && install -d -o blacktree /data
+USER blacktree
+VOLUME /data
+EXPOSE 8000
+ENV BLACKTREE_HOST=0.0.0.0
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD \
+    ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/healthz', timeout=3)"]
+CMD ["blacktree", "serve"]
+
+FROM base AS worker
+# git clones; the docker CLI builds. Whoever may use the engine's socket is root on its machine, so this is too.
+RUN apt-get update -qq \
+    && apt-get install -qq --no-install-recommends ca-certificates docker.io git \
+    && rm -rf /var/lib/apt/lists/*
+COPY requirements-worker.lock ./
+RUN pip install --quiet --require-hashes -r requirements-worker.lock
+COPY pyproject.toml README.md ./
+COPY config config
+COPY workers workers
+COPY bot bot
+RUN pip install --quiet --no-deps --no-build-isolation .
+VOLUME /data
+CMD ["blacktree", "worker"]

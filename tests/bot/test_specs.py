@@ -1,0 +1,151 @@
+"""What a worker is told to do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from bot import specs
+from bot.plan import push
+from bot.store.tables import Job, Release, Repository
+from config.repository import parse
+from config.settings import Settings
+from workers.contract.messages import Kind
+
+SHA = "a" * 40
+CLONE = "https://github.com/acme/shop.git"
+# https://github.com/distribution/reference: the path of a name, below its host.
+REFERENCE = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
+
+
+def repository(full_name: str = "acme/shop") -> Repository:
+    return Repository(id=7, full_name=full_name, default_branch="main")
+
+
+def jobs(file: str = "") -> list[Job]:
+    known: dict[str, Any] = {"run_id": 1, "repository_id": 7, "sha": SHA, "pool": "default", "attempts": 3}
+    return [
+        Job(
+            **known,
+            id=f"1-{place}",
+            kind=plan.kind,
+            name=plan.name,
+            environment=plan.environment,
+            context=plan.context,
+            spec=plan.spec,
+        )
+        for place, plan in enumerate(push(parse(file), "main", "main", SHA), start=1)
+    ]
+
+
+def test_a_build_is_of_the_exact_commit_with_the_files_settings() -> None:
+    file = (
+        "images: {web: {context: docker, dockerfile: docker/web, target: slim, args: {A: b}, timeout: 60}}\n"
+    )
+
+    spec = specs.build(jobs(file)[0], repository(), CLONE, Settings(registry="ghcr.io/acme"))
+
+    assert (spec.source.sha, spec.source.clone_url, spec.source.repository) == (SHA, CLONE, "acme/shop")
+    assert (spec.context, spec.dockerfile, spec.target, spec.args) == (
+        "docker",
+        "docker/web",
+        "slim",
+        {"A": "b"},
+    )
+    assert (spec.reference, spec.tags, spec.push) == ("ghcr.io/acme/shop", [SHA, "main"], True)
+    assert spec.timeout == 60
+    assert spec.labels["org.opencontainers.image.revision"] == SHA
+    assert spec.labels["org.opencontainers.image.source"] == "https://github.com/acme/shop"
+
+
+def test_a_build_without_a_registry_stays_in_the_engine_and_within_the_instances_time() -> None:
+    spec = specs.build(jobs()[0], repository(), CLONE, Settings(job_timeout=30))
+
+    assert (spec.push, spec.reference, spec.timeout) == (False, "blacktree/acme-shop", 30)
+
+
+def test_a_deploy_has_its_limits_its_probe_and_knows_where_it_runs() -> None:
+    file = "environments: {production: {port: 80, command: [run], env: {A: b}, health: {path: /up, timeout: 9}}}\n"
+    job = jobs(file)[1]
+    release = Release(
+        id=5,
+        environment_id=1,
+        run_id=1,
+        job_id=job.id,
+        sha=SHA,
+        image="shop@sha256:1",
+        settings=job.spec,
+        attempt=2,
+    )
+
+    spec = specs.deploy(job, repository(), release, Settings())
+
+    assert (spec.release, spec.image, spec.pull, spec.environment) == (
+        "5.2",
+        "shop@sha256:1",
+        False,
+        "production",
+    )
+    assert (spec.port, spec.command) == (80, ["run"])
+    assert spec.env == {"A": "b", "BLACKTREE_ENVIRONMENT": "production", "BLACKTREE_SHA": SHA}
+    assert (spec.limits.memory, spec.limits.cpus, spec.limits.pids) == (512 * 1024**2, 1.0, 512)
+    assert (spec.probe.path, spec.probe.timeout, spec.probe.interval) == ("/up", 9, 0.5)
+
+
+def test_a_stop_names_its_environment() -> None:
+    job = Job(
+        id="1-1", run_id=1, repository_id=7, sha=SHA, kind=Kind.STOP, name="pr-5", environment="pr-5",
+        context="", pool="default", attempts=3,
+    )  # fmt: skip
+
+    assert specs.stop(job, repository()).model_dump(include={"repository", "environment"}) == {
+        "repository": "acme/shop",
+        "environment": "pr-5",
+    }
+
+
+@pytest.mark.parametrize(
+    ("full_name", "image", "registry", "reference"),
+    [
+        ("acme/shop", None, "", "blacktree/acme-shop"),
+        ("acme/shop", "web", "", "blacktree/acme-shop-web"),
+        ("Acme/Shop", None, "", "blacktree/acme-shop"),
+        ("Acme/Shop", "web", "localhost:5000/acme", "localhost:5000/acme/shop-web"),
+        ("acme/shop.js", None, "ghcr.io/acme", "ghcr.io/acme/shop.js"),
+    ],
+)
+def test_an_image_has_its_reference(full_name: str, image: str | None, registry: str, reference: str) -> None:
+    assert specs.reference(repository(full_name), image, registry) == reference
+
+
+@pytest.mark.xfail(
+    strict=False, reason="bot/specs.py:70: names that Docker refuses, and two with one reference"
+)
+@pytest.mark.parametrize("name", [".github", "shop-", "_shop", "a..b", "a___b", "-", "a-.b"])
+@pytest.mark.parametrize("image", [None, "web"])
+def test_any_repositorys_name_makes_a_reference_that_docker_takes(name: str, image: str | None) -> None:
+    assert REFERENCE.fullmatch(specs.reference(repository(f"acme/{name}"), image, ""))
+
+
+@pytest.mark.xfail(
+    strict=False, reason="bot/specs.py:70: names that Docker refuses, and two with one reference"
+)
+def test_two_repositories_never_share_a_reference() -> None:
+    assert specs.reference(repository("a-b/c"), None, "") != specs.reference(repository("a/b-c"), None, "")
+    assert specs.reference(repository("a/b"), "c", "") != specs.reference(repository("a/b-c"), None, "")
+
+
+def test_credentials_are_the_clones_token_and_the_registrys_login() -> None:
+    settings = Settings.model_validate(
+        {"registry": "ghcr.io/acme", "registry_username": "ada", "registry_password": "pw"}
+    )
+
+    told = specs.credentials(settings, "token")
+
+    assert (told.git_username, told.git_password) == ("x-access-token", "token")
+    assert [(login.host, login.username, login.password) for login in told.registries] == [
+        ("ghcr.io", "ada", "pw")
+    ]
+    assert specs.credentials(Settings(), "").registries == []
