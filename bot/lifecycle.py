@@ -102,5 +102,5 @@ async def cancel(session: AsyncSession, job: Job, reason: str, sentence: str) ->
     """End a job, or mark a running one: then `sweeps.cancels` tells its worker until it has ended."""
     if job.state is JobState.RUNNING:
         job.cancelling, job.reason = sentence, reason
-    else:
+    elif not job.state.final:  # it may have ended with the job that it needs
         await move(session, job, JobState.CANCELLED, reason=reason, sentence=sentence)

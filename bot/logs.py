@@ -57,7 +57,7 @@ class FileLogs:
             self._lengths.clear()
 
     def _file(self, job: str, attempt: int) -> Path:
-        if not _JOB.match(job):
+        if not _JOB.fullmatch(job):
             raise ValueError(f"{job!r} is no job's id")
         return self._folder / job / f"{attempt}.log"
 

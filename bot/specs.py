@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+
 from bot.store.tables import Job, Release, Repository
 from config.settings import Settings
 from workers.contract.messages import (
@@ -16,6 +19,8 @@ from workers.contract.messages import (
 )
 
 # https://github.com/opencontainers/image-spec/blob/main/annotations.md
+# https://pkg.go.dev/github.com/distribution/reference: path-component
+_COMPONENT = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*")
 _OCI = "org.opencontainers.image"
 
 
@@ -71,9 +76,19 @@ def stop(job: Job, repository: Repository, instance: str) -> StopSpec:
 
 def reference(repository: Repository, image: str | None, registry: str) -> str:
     """An image's name without a tag. `image` is None where the repository has only one."""
-    name = repository.name if registry else repository.full_name.replace("/", "-")
-    whole = f"{registry or 'blacktree'}/{name}{f'-{image}' if image else ''}"
-    return whole.lower()
+    if registry:
+        return f"{registry.lower()}/{_component(repository.name)}{f'-{image}' if image else ''}"
+    return "/".join(
+        ["blacktree", *map(_component, repository.full_name.split("/")), *([image] if image else [])]
+    )
+
+
+def _component(name: str) -> str:
+    """A part of a reference as Docker takes it; a name that had to be changed stays one of a kind."""
+    if _COMPONENT.fullmatch(name.lower()):
+        return name.lower()
+    plain = "-".join(re.findall(r"[a-z0-9]+", name.lower())) or "repository"
+    return f"{plain}-{hashlib.sha256(name.lower().encode()).hexdigest()[:6]}"
 
 
 def credentials(settings: Settings, git_password: str) -> Credentials:

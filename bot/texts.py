@@ -104,8 +104,8 @@ def shortened(text: str, most: int) -> str:
 def quoted(text: str) -> str:
     """What somebody wrote, as inline text that can't ping, link, close issues or break out of a table."""
     line = " ".join(text.split())
-    line = re.sub(r"([\\`*_{}\[\]<>()!|~$])", r"\\\1", line)
-    return re.sub(r"([@#])(?=\w)", "\\1\u200b", line)
+    line = re.sub(r"([\\`*_{}\[\]<>()!|~$&])", r"\\\1", line)
+    return re.sub(r"([@#](?=\w)|\bGH(?=-)|https?:(?=//))", "\\1\u200b", line, flags=re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def _delivery(request: Request, body: bytes) -> Delivery:
     return Delivery(
         guid=guid,
         event=event,
-        action=action[:100] if isinstance(action, str) else None,
+        action=action[:100] if isinstance(action, str) and action.isprintable() else None,
         repository_id=repository_id if type(repository_id) is int and 0 < repository_id < 2**63 else None,
         payload=text,
     )
@@ -130,8 +130,8 @@ def _object(text: str) -> dict[str, Any]:
         payload = json.loads(text)
     except (ValueError, RecursionError):
         raise Malformed("the payload is not JSON") from None
-    if not isinstance(payload, dict) or "\0" in text or "\\u0000" in text:
-        raise Malformed("the payload is not a JSON object that can be kept")
+    if not isinstance(payload, dict):
+        raise Malformed("the payload is not a JSON object")
     return payload
 
 

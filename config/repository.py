@@ -22,6 +22,8 @@ MOST_BYTES = 65_536
 PREVIEW = "preview"
 
 _SIZE = re.compile(r"^(\d+)([kmg]?)b?$", re.IGNORECASE)
+# https://docs.docker.com/engine/containers/resource_constraints/
+_LEAST_MEMORY = 6 * 1024**2
 _UNIT = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
@@ -33,9 +35,15 @@ def _inside(path: str) -> str:
 
 
 def _size(text: str) -> str:
-    if not _SIZE.match(text):
+    if not (match := _SIZE.match(text)):
         raise ValueError("must be a size such as 512m or 2g")
+    if _bytes(match) < _LEAST_MEMORY:
+        raise ValueError("must be at least 6m: Docker gives a container no less")
     return text
+
+
+def _bytes(size: re.Match[str]) -> int:
+    return int(size[1]) * _UNIT[size[2].lower()]
 
 
 Inside = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_inside)]
@@ -77,7 +85,7 @@ class Limits(_Part):
     def memory_bytes(self) -> int:
         match = _SIZE.match(self.memory)
         assert match is not None, "validated"  # noqa: S101
-        return int(match[1]) * _UNIT[match[2].lower()]
+        return _bytes(match)
 
 
 class Environment(_Part):

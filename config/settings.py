@@ -37,10 +37,14 @@ Seconds = Annotated[float, Field(gt=0)]
 class Settings(BaseModel):
     """Everything that can be set for one process of Blacktree."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
 
-    database_url: str = Field("", description="postgresql://… or sqlite:///PATH; SQLite in DATA_DIR if empty")
-    queue_url: str = Field("memory://", description="amqp://… or amqps://… (RabbitMQ), or memory:// in `up`")
+    database_url: str = Field(
+        "", repr=False, description="postgresql://… or sqlite:///PATH; SQLite in DATA_DIR if empty"
+    )
+    queue_url: str = Field(
+        "memory://", repr=False, description="amqp://… or amqps://… (RabbitMQ), or memory:// in `up`"
+    )
     queue_prefix: str = Field("blacktree", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="of queue names")
     data_dir: Path = Field(Path("~/.local/share/blacktree"), description="logs, mirrors, SQLite, checkouts")
 
@@ -193,14 +197,14 @@ def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[
         if not variable.startswith(PREFIX) or key in _BOOTSTRAP or key.startswith("TEST_"):
             continue
         name = key.removesuffix("_FILE").lower()
+        places[name] = variable
+        if not given:
+            continue
         if name in values:
             raise ConfigError(
                 f"{PREFIX}{name.upper()} and {PREFIX}{name.upper()}_FILE are both set: remove one"
             )
-        value = _read(variable, given) if key.endswith("_FILE") else given
-        if value:
-            values[name] = value
-        places[name] = variable
+        values[name] = _read(variable, given) if key.endswith("_FILE") else given
     return values, places
 
 

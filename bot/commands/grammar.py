@@ -15,7 +15,7 @@ from markdown_it.token import Token
 
 MOST = 10  # commands in one comment
 _COMMAND = re.compile(r"^/([a-z][a-z-]{0,31})(?=\s|$)[ \t]*(.*)$")
-_markdown = MarkdownIt("commonmark")
+_markdown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
 @dataclass(frozen=True)
@@ -34,22 +34,28 @@ def parse(comment: str) -> list[Command]:
 
 
 def _paragraph_lines(tokens: list[Token]) -> list[str]:
-    """The lines of top-level paragraphs that are plain text from their first to their last character."""
+    """The lines of top-level paragraphs that show exactly what was typed."""
     lines = []
     for opening, inline in pairwise(tokens):
         if opening.type == "paragraph_open" and opening.level == 0:
-            lines += _text_lines(inline.children or [])
+            lines += _plain_lines(inline)
     return lines
 
 
-def _text_lines(children: list[Token]) -> list[str]:
-    """Inline content by lines; a line that has anything but text in it, code or HTML say, is left out."""
-    lines: list[str | None] = [""]
+def _plain_lines(inline: Token) -> list[str]:
+    """The lines of a paragraph that are text and nothing else: no markup in, around or instead of them."""
+    children = inline.children or []
+    if any(child.type == "html_inline" for child in children):
+        return []
+    shown: list[str | None] = [""]
+    depth = 0
     for child in children:
+        depth += child.nesting
         if child.type in ("softbreak", "hardbreak"):
-            lines.append("")
-        elif child.type == "text" and lines[-1] is not None:
-            lines[-1] += child.content
-        elif (child.type == "code_inline" and "\n" in child.content) or child.type != "text":
-            lines[-1] = None
-    return [line for line in lines if line]
+            shown.append(None if depth else "")
+        elif child.type == "text" and shown[-1] is not None:
+            shown[-1] += child.content
+        elif child.type != "text":
+            shown[-1] = None
+    typed = {line.strip() for line in inline.content.split("\n")}
+    return [line for line in shown if line and line.strip() in typed]

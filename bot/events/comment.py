@@ -89,6 +89,6 @@ def unsafe(head: PullHead, announced: Pull | None, written_at: datetime) -> str 
         return "this head has not been announced yet; try again once its comment is there"
     if announced.announced_sha != head.sha:
         return f"the head has moved to {head.sha[:7]}, which the comment did not show"
-    if written_at < announced.announced_at:
+    if written_at <= announced.announced_at:
         return f"the head moved to {head.sha[:7]} after this was written"
     return None

@@ -54,6 +54,7 @@ class Client(gidgethub_abc.GitHubAPI):
         super().__init__(USER_AGENT, base_url=base_url)
         self._http = http
         self._host = urlsplit(base_url).netloc
+        self._origin = urlsplit(base_url)[:2]
 
     async def scopes(self, token: str) -> set[str] | None:
         """The scopes of a classic token, None for tokens that have none to tell. Raises GitHubError."""
@@ -69,8 +70,10 @@ class Client(gidgethub_abc.GitHubAPI):
     ) -> tuple[int, Mapping[str, str], bytes]:
         sent = {**headers, "x-github-api-version": API_VERSION}
         for _ in range(_MOST_REDIRECTS):
-            if urlsplit(url).netloc != self._host:
-                raise GitHubRefused(0, f"not followed: {urlsplit(url).netloc} is not {self._host}")
+            if urlsplit(url)[:2] != self._origin:
+                raise GitHubRefused(
+                    0, f"not followed: {'://'.join(urlsplit(url)[:2])} is not {self.base_url}"
+                )
             response = await self._send(method, url, sent, body)
             if response.status_code not in (301, 302, 307, 308):
                 return _classified(method, url, response)
@@ -94,7 +97,7 @@ def _classified(method: str, url: str, response: httpx2.Response) -> tuple[int, 
     what = f"{method} {urlsplit(url).path}: {status}"
     if 200 <= status < 300 or status == 304:
         json_type = headers.get("content-type", "").startswith("application/json")
-        if json_type and response.content and not _is_json(response.content):
+        if response.content and not (json_type and _is_json(response.content)):
             raise GitHubUnavailable(f"{what}: an answer that is not JSON", _BROKEN_WAIT)
         return status, headers, response.content
     message = f"{what}: {_message(response)}"
@@ -118,7 +121,10 @@ def _is_json(content: bytes) -> bool:
 def _message(response: httpx2.Response) -> str:
     try:
         body: Any = response.json()
-        errors = "; ".join(str(item.get("message", item)) for item in body.get("errors", ()))
+        faults = [
+            item.get("message", item) if isinstance(item, dict) else item for item in body.get("errors", ())
+        ]
+        errors = "; ".join(map(str, faults))
         return f"{body['message']}{f' ({errors})' if errors else ''}"[:500]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return response.reason_phrase or "an error without a message"

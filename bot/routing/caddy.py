@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
 import httpx2
 
 from bot.routing.proxy import ProxyDown, Route
 
+# A reload also renews the admin API's listener, which may cut a connection that was just made. Both
+# requests are the same when made twice.
+_TRIES = 3
+_AGAIN = 0.1
 _TIMEOUT = 10.0  # seconds: a reload waits for nothing but the new listeners
 
 
@@ -32,6 +38,13 @@ class Caddy:
         return f"Caddy at {self._admin_url}"
 
     async def _request(self, method: str, path: str, body: Any = None) -> Any:
+        for _ in range(_TRIES - 1):
+            with suppress(ProxyDown):
+                return await self._ask(method, path, body)
+            await asyncio.sleep(_AGAIN)
+        return await self._ask(method, path, body)
+
+    async def _ask(self, method: str, path: str, body: Any = None) -> Any:
         try:
             response = await self._http.request(
                 method,
@@ -49,9 +62,10 @@ class Caddy:
 
 def apps(routes: list[Route], bind: str) -> dict[str, Any]:
     """Pure: Caddy's configuration for these routes. Host names get HTTPS, ports plain HTTP."""
+    address = f"[{bind}]" if ":" in bind and not bind.startswith("[") else bind
     by_port = {
         f"port-{route.port}": {
-            "listen": [f"{bind}:{route.port}"],
+            "listen": [f"{address}:{route.port}"],
             "automatic_https": {"disable": True},
             "routes": [_route(route)],
         }
@@ -59,7 +73,7 @@ def apps(routes: list[Route], bind: str) -> dict[str, Any]:
         if route.host is None
     }
     named = [_route(route) for route in sorted(routes, key=lambda route: route.id) if route.host is not None]
-    by_name = {"names": {"listen": [f"{bind}:443"], "routes": named}} if named else {}
+    by_name = {"names": {"listen": [f"{address}:443"], "routes": named}} if named else {}
     return {"http": {"servers": by_port | by_name}}
 
 

@@ -45,14 +45,19 @@ class Store:
         """A store whose tables are up to date. Raises ConfigError if it can't be reached."""
         store = cls(url)
         try:
-            await asyncio.to_thread(_migrate, store.url)
-            store.instance = await store._known_instance()
+            await store._prepare()
             yield store
-        except (SQLAlchemyError, OSError) as error:
-            cause = str(getattr(error, "orig", None) or error).strip().splitlines()
-            raise ConfigError(f"DATABASE_URL: {store.description}: {cause[0] if cause else error}") from error
         finally:
             await store._engine.dispose()
+
+    async def _prepare(self) -> None:
+        """Bring the tables up to date and learn which instance this is. Raises ConfigError."""
+        try:
+            await asyncio.to_thread(_migrate, self.url)
+            self.instance = await self._known_instance()
+        except (SQLAlchemyError, OSError) as error:
+            cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+            raise ConfigError(f"DATABASE_URL: {self.description}: {cause}") from error
 
     async def _known_instance(self) -> str:
         """The id that this instance got with its tables."""

@@ -31,6 +31,7 @@ from bot.store.tables import (
 )
 
 _MOST = 100
+_TOO_LARGE = 2**31  # for an id's column
 _HERE = ("127.0.0.1", "::1")
 
 
@@ -70,8 +71,9 @@ class Api:
     async def run(self, request: Request) -> Response:
         """One run with its jobs and their steps."""
         self._authorize(request)
+        number: int = request.path_params["id"]
         async with self.store.reading() as session:
-            run = await session.get(Run, request.path_params["id"])
+            run = await session.get(Run, number) if number < _TOO_LARGE else None
             if run is None:
                 raise HTTPException(404, "there is no such run")
             repository = await session.get_one(Repository, run.repository_id)

@@ -111,7 +111,6 @@ def test_what_is_no_command_does_not_fire(comment: str) -> None:
     assert parse(comment) == []
 
 
-@pytest.mark.xfail(strict=False, reason="bot/commands/grammar.py:49: only the line itself is looked at")
 @pytest.mark.parametrize(
     "comment",
     [

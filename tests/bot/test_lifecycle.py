@@ -235,7 +235,6 @@ async def test_a_newer_run_cancels_what_waits_and_marks_what_runs(store: Store, 
     assert [row.payload["description"] for row in await rows.reports()] == ["Superseded by 2222222"]
 
 
-@pytest.mark.xfail(strict=False, reason="bot/lifecycle.py:97: what a cancel has cancelled is cancelled again")
 @pytest.mark.parametrize("state", [JobState.WAITING, JobState.QUEUED])
 async def test_a_newer_run_cancels_a_build_that_has_not_begun_and_what_needs_it(
     store: Store, rows: Rows, state: JobState

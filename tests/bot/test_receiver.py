@@ -57,7 +57,7 @@ class Door:
             "x-hub-signature-256": signature(body),
         }
         sent = known | {name.replace("_", "-"): value for name, value in headers.items()}
-        raw = [(name, value.encode("latin-1")) for name, value in sent.items() if value]
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in sent.items() if value]
         return await self.http.post("/webhooks/github", content=body, headers=raw)
 
     async def kept(self) -> list[Delivery]:
@@ -235,7 +235,6 @@ def test_any_of_several_secrets_will_do() -> None:
         b'{"a": "\xff"}',
         '{"a": "é"}'.encode("utf-16"),
         b'{"a": "\x00"}',
-        b'{"a": "\\u0000"}',
         b"\x00",
     ],
     ids=lambda body: repr(body[:12]),
@@ -314,16 +313,12 @@ async def test_an_odd_object_is_kept_and_accepted(door: Door, payload: dict[str,
     assert kept.repository_id is None
 
 
-@pytest.mark.xfail(strict=False, reason="bot/webhooks.py:133: looks for \\u0000 in the text, escaped or not")
 async def test_a_text_that_speaks_about_nul_is_accepted(door: Door) -> None:
     body = json.dumps({"comment": {"body": r"the escape \u0000 is not allowed"}}).encode()
 
     assert (await door.deliver(body)).status_code == 202
 
 
-@pytest.mark.xfail(
-    strict=False, reason="bot/webhooks.py:110: an action that no database takes is answered 500"
-)
 @pytest.mark.filterwarnings("ignore")
 async def test_half_a_character_is_no_fault_of_ours(door: Door) -> None:
     answer = await door.deliver(b'{"action": "\\ud800"}')
@@ -426,7 +421,7 @@ async def test_with_a_token_set_the_api_is_for_who_has_it(
     async with door_to(store, tmp_path, TOKEN) as door:
 
         async def status(authorization: str) -> int:
-            headers = [("authorization", authorization.encode("latin-1"))] if authorization else []
+            headers = [(b"authorization", authorization.encode("latin-1"))] if authorization else []
             return (await door.http.get(f"/api/v1{path}", headers=headers)).status_code
 
         assert await status(f"Bearer {TOKEN}") == 200
@@ -484,7 +479,6 @@ async def test_what_is_not_there_is_404_in_json(door: Door, path: str) -> None:
     assert told(answer)
 
 
-@pytest.mark.xfail(strict=False, reason="bot/web/api.py:74: a number that no column can hold is answered 500")
 @pytest.mark.filterwarnings("ignore")
 async def test_a_run_with_an_endless_number_is_not_there(door: Door) -> None:
     answer = await door.http.get(f"/api/v1/runs/{'9' * 40}")

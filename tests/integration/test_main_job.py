@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from tests.instance import Instance
 from tests.integration.conftest import PAGE, Developer, dockerfile, visit
 from tests.parts.engine import Engine
@@ -117,6 +119,7 @@ async def test_redeploy_runs_the_head_again_for_those_with_write_access_only(
 
     refused = await github.comment(repository, number, stranger, "/redeploy")
     await github.until(lambda: _reactions(developer, refused) == {"confused"})
+    await blacktree.until(lambda: _seen(developer, number), "the head to have been seen for a second")
     accepted = await github.comment(repository, number, developer.user, "Once more:\n\n/redeploy")
 
     await github.until(lambda: _reactions(developer, accepted) == {"eyes", "rocket"}, timeout=60)
@@ -142,6 +145,12 @@ async def test_a_bad_file_is_a_failed_status_that_names_line_and_key(
 
 async def _containers(engine: Engine, count: int) -> bool:
     return len(engine.containers("io.blacktree.repository=acme/shop")) == count
+
+
+async def _seen(developer: Developer, number: int) -> bool:
+    """GitHub's times have seconds: a command of the second in which the head was shown does not count."""
+    (comment,) = developer.github.comments(developer.repository, number)
+    return datetime.now(UTC) > comment.updated_at + timedelta(seconds=1)
 
 
 def _comment(developer: Developer, number: int) -> str:
