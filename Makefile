@@ -30,10 +30,15 @@ lint: .venv/.stamp  ## ruff, mypy, the directions of imports, the dependencies
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/deptry .
 
-lock: .venv/.stamp  ## requirements.lock from pyproject.toml
+LOCK = PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip compile --quiet --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-header --python-version 3.11
+
+lock: .venv/.stamp  ## the lock files from pyproject.toml: all, each role's, and what builds the package
 	@command -v uv >/dev/null || $(BIN)/pip install --quiet uv
-	@PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip compile pyproject.toml --quiet --extra dev --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 -o requirements.lock
+	@$(LOCK) pyproject.toml --extra dev -o requirements.lock
+	@$(LOCK) pyproject.toml --extra bot --no-annotate -c requirements.lock -o requirements-bot.lock
+	@$(LOCK) pyproject.toml --extra worker --no-annotate -c requirements.lock -o requirements-worker.lock
+	@echo hatchling | $(LOCK) - --no-annotate -c requirements.lock -o requirements-build.lock
 
 clean:  ## stop what was started here; remove the environment and the caches
 	@tests/machine/engine stop

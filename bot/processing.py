@@ -12,12 +12,14 @@ from typing import Any
 
 import structlog
 from gidgethub import sansio
+from sqlalchemy.exc import DataError
 from sqlmodel import col, select
 from structlog.contextvars import bound_contextvars
 
-from bot import events, record
+from bot import record
 from bot.decision import Decision, RepositoryFacts
 from bot.events.desk import Desk
+from bot.events.table import decide
 from bot.github.client import GitHubError, GitHubRefused, GitHubUnavailable
 from bot.github.forge import GitHub
 from bot.store.database import Store, heard
@@ -82,11 +84,11 @@ class Processor:
             async with self._store.transaction() as session:
                 repository = await record.repository(session, facts)
             event = sansio.Event(payload, event=delivery.event, delivery_id=delivery.guid)
-            decision = await events.decide(event, Desk(self._github, self._store, repository))
+            decision = await decide(event, Desk(self._github, self._store, repository))
             return await self._record(delivery, repository, decision)
         except GitHubError as error:
             return await self._postpone(delivery, error)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, DataError) as error:
             log.warning("delivery not understood", exc_info=True)
             reason = f"failed: its form is not understood ({type(error).__name__}: {error})"
             return await self._end(delivery, DeliveryState.FAILED, reason)

@@ -19,7 +19,9 @@ from config.errors import ConfigError, nearest, sentences
 
 FILE = ".blacktree.yml"
 MOST_BYTES = 65_536
+_MOST_BRACKETS = 2000  # nested ones take a parser seconds
 PREVIEW = "preview"
+_PULL = re.compile(r"pr-\d+")
 
 _SIZE = re.compile(r"^(\d+)([kmg]?)b?$", re.IGNORECASE)
 # https://docs.docker.com/engine/containers/resource_constraints/
@@ -111,6 +113,8 @@ class Repository(_Part):
     @model_validator(mode="after")
     def _images_exist(self) -> Repository:
         for name, environment in self.environments.items():
+            if _PULL.fullmatch(name):
+                raise ValueError(f"environments.{name}: such names are those of pull requests' previews")
             if environment.image is None and len(self.images) > 1:
                 raise ValueError(f"environments.{name}.image: say which of {', '.join(self.images)} it runs")
             if environment.image is not None and environment.image not in self.images:
@@ -133,6 +137,8 @@ def parse(text: str | None) -> Repository:
         return Repository()
     if len(text.encode()) > MOST_BYTES:
         raise ConfigError(f"{FILE}: is over {MOST_BYTES} bytes")
+    if text.count("[") + text.count("{") > _MOST_BRACKETS:
+        raise ConfigError(f"{FILE}: has over {_MOST_BRACKETS} brackets")
     try:
         data = YAML(typ="rt").load(io.StringIO(text))
     except (YAMLError, ValueError, RecursionError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from bot.decision import Complaint, Decision
@@ -24,7 +25,7 @@ class Desk:
 
     async def config(self, sha: str) -> Config:
         """The repository's file at a commit. Raises ConfigError with what is wrong in it."""
-        return parse(await self.github.file(self.repository, FILE, sha))
+        return await asyncio.to_thread(parse, await self.github.file(self.repository, FILE, sha))
 
     async def known_pull(self, number: int) -> Pull | None:
         """The pull request as it was last announced."""

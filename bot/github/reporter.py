@@ -22,6 +22,7 @@ from workers.contract.messages import now
 _BATCH = 200
 _POLL = 1.0  # seconds
 _MOST_WAIT = 600.0
+_DENIED_WAIT = 60.0
 _LAG_ATTEMPTS = 3  # right after an event a 404 or 422 of GitHub's may be lag
 
 log = structlog.get_logger()
@@ -82,6 +83,9 @@ class Reporter:
             await self._postpone(report, max(error.wait, min(2.0**report.attempts, _MOST_WAIT)), error)
             return False
         except GitHubRefused as error:
+            if error.status == 401:  # a clock that is off or a token that changes: somebody will mend it
+                await self._postpone(report, _DENIED_WAIT, error)
+                return False
             if error.status in (404, 422) and report.attempts < _LAG_ATTEMPTS:
                 await self._postpone(report, 2.0**report.attempts, error)
             else:

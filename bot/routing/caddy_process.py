@@ -121,14 +121,20 @@ class CaddyProcess:
     async def _stop(self) -> None:
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGTERM)
-        if self._process is not None:
-            try:
-                async with asyncio.timeout(_STOP):
-                    await self._process.wait()
-            except TimeoutError:
-                self._process.kill()
-                await self._process.wait()
+        try:
+            async with asyncio.timeout(_STOP):
+                await self._gone()
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
         await asyncio.to_thread(self._notes.unlink, True)
+
+    async def _gone(self) -> None:
+        if self._process is not None:
+            await self._process.wait()
+            return
+        while await self._answers():  # noqa: ASYNC110 (a process that is not our child)
+            await asyncio.sleep(0.05)
 
 
 def _binary() -> str:

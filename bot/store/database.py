@@ -5,8 +5,16 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +63,7 @@ class Store:
         try:
             await asyncio.to_thread(_migrate, self.url)
             self.instance = await self._known_instance()
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
             raise ConfigError(f"DATABASE_URL: {self.description}: {cause}") from error
 
@@ -174,7 +182,7 @@ def _engine(url: URL, sqlite: bool) -> AsyncEngine:
     def _configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions are begun below, not by the driver
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
@@ -187,9 +195,22 @@ def _engine(url: URL, sqlite: bool) -> AsyncEngine:
 
 def _migrate(url: URL) -> None:
     """Bring the tables to the newest revision, one process at a time."""
-    if url.get_backend_name() == "sqlite" and url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["url"] = url.set(drivername=url.drivername.replace("+aiosqlite", ""))
-    command.upgrade(config, "head")
+    with _alone(url.database or "") if url.get_backend_name() == "sqlite" else nullcontext():
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def _alone(database: str) -> Iterator[None]:
+    """The only process at a SQLite file, which is in WAL mode from here on: changing to it needs that."""
+    Path(database).parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(f"{database}.migrating", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with closing(sqlite3.connect(database, timeout=_BUSY)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+        yield
+    finally:
+        os.close(descriptor)

@@ -49,6 +49,5 @@ def test_a_command_is_refused_if_its_author_may_have_seen_another_head(
     assert unsafe(head, known, ANNOUNCED + timedelta(seconds=later)) == problem
 
 
-@pytest.mark.xfail(strict=False, reason="bot/events/comment.py:92: GitHub's clock has seconds only; use <=")
 def test_a_command_of_the_very_second_of_the_announcement_is_refused() -> None:
     assert unsafe(HEAD, announced(), ANNOUNCED) is not None

@@ -135,16 +135,12 @@ async def test_what_stays_is_refused_with_githubs_words(side: Side, status: int)
     assert side.token not in str(refused)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="bot/github/client.py:130: errors that are plain strings hide the message"
-)
 async def test_errors_that_are_plain_words_are_told(side: Side) -> None:
     side.github.faults.add(Fault(status=422, body={"message": "Validation Failed", "errors": ["too long"]}))
 
     assert "Validation Failed (too long)" in str(await side.refused())
 
 
-@pytest.mark.xfail(strict=False, reason="bot/github/client.py:112: a 2xx that is not JSON at all is data")
 async def test_a_page_for_people_is_no_data(side: Side) -> None:
     page = Fault(status=200, body=b"<html>Log in</html>", headers={"Content-Type": "text/html"})
     side.github.faults.add(page)
@@ -192,7 +188,6 @@ async def test_an_absolute_url_of_another_host_is_not_asked(side: Side) -> None:
     assert came == []
 
 
-@pytest.mark.xfail(strict=False, reason="bot/github/client.py:82: the scheme is not looked at")
 async def test_a_redirect_away_from_https_is_not_followed() -> None:
     asked: list[str] = []
 

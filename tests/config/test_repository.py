@@ -167,7 +167,6 @@ def test_what_is_no_size_is_refused(text: str) -> None:
     assert said.startswith(".blacktree.yml:4: environments.production.limits.memory: ")
 
 
-@pytest.mark.xfail(strict=False, reason="config/repository.py:36: to Docker no bytes mean no limit")
 @pytest.mark.parametrize("text", ["0m", "'0'", "00g", "1k"])
 def test_a_memory_limit_cannot_be_switched_off(text: str) -> None:
     complaint(f"environments:\n  production:\n    limits:\n      memory: {text}\n")

@@ -73,7 +73,6 @@ def test_without_any_setting_there_are_the_embedded_defaults() -> None:
     assert all(getattr(settings, name) is None for name in SECRETS.split())
 
 
-@pytest.mark.xfail(strict=False, reason="config/settings.py:117: validators skip defaults: it is ./~/.local")
 def test_the_data_is_kept_in_the_home_folder_by_default() -> None:
     assert load({}).data_dir == Path("~/.local/share/blacktree").expanduser()
 
@@ -257,7 +256,6 @@ def test_a_secret_by_value_and_by_file_is_an_error(tmp_path: Path, order: tuple[
     assert said == "BLACKTREE_API_TOKEN and BLACKTREE_API_TOKEN_FILE are both set: remove one"
 
 
-@pytest.mark.xfail(strict=False, reason="config/settings.py:196: an empty variable after its _FILE counts")
 @pytest.mark.parametrize("order", [("", "_FILE"), ("_FILE", "")])
 def test_an_empty_variable_beside_its_file_is_as_good_as_none(tmp_path: Path, order: tuple[str, str]) -> None:
     file = tmp_path / "secret"
@@ -314,7 +312,6 @@ def test_secrets_are_in_no_repr() -> None:
     assert SECRET not in str(settings)
 
 
-@pytest.mark.xfail(strict=False, reason="config/settings.py:42: URLs with a password are in the repr")
 @pytest.mark.parametrize("url", ["database_url=postgresql://ada:{}@db/x", "queue_url=amqp://ada:{}@mq/"])
 def test_the_passwords_of_urls_are_in_no_repr(url: str) -> None:
     name, _, value = url.format(SECRET).partition("=")

@@ -149,8 +149,8 @@ async def _containers(engine: Engine, count: int) -> bool:
 
 async def _seen(developer: Developer, number: int) -> bool:
     """GitHub's times have seconds: a command of the second in which the head was shown does not count."""
-    (comment,) = developer.github.comments(developer.repository, number)
-    return datetime.now(UTC) > comment.updated_at + timedelta(seconds=1)
+    shown = developer.github.comments(developer.repository, number)[0]
+    return datetime.now(UTC) > shown.updated_at + timedelta(seconds=1)
 
 
 def _comment(developer: Developer, number: int) -> str:

@@ -12,7 +12,8 @@ _LOCK = 0x626C6B75  # PostgreSQL's advisory lock of whoever migrates
 
 
 def run() -> None:
-    engine = create_engine(context.config.attributes["url"])
+    url = context.config.attributes["url"]
+    engine = create_engine(url, connect_args={"timeout": 30} if url.get_backend_name() == "sqlite" else {})
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
