@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 from gidgethub import sansio
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, OperationalError
 from sqlmodel import col, select
 from structlog.contextvars import bound_contextvars
 
@@ -92,6 +92,11 @@ class Processor:
             log.warning("delivery not understood", exc_info=True)
             reason = f"failed: its form is not understood ({type(error).__name__}: {error})"
             return await self._end(delivery, DeliveryState.FAILED, reason)
+        except OperationalError:
+            raise  # the store is away: it is no delivery's fault
+        except Exception as error:
+            log.exception("delivery broke us")
+            return await self._postpone(delivery, error)
 
     async def _record(self, delivery: Delivery, repository: Repository, decision: Decision) -> None:
         settings = self._settings
@@ -103,10 +108,10 @@ class Processor:
             row.state, row.reason, row.run_id = DeliveryState.PROCESSED, reason, run
         log.info("delivery processed", reason=reason, run=run)
 
-    async def _postpone(self, delivery: Delivery, error: GitHubError) -> None:
-        """Try again later, unless GitHub's answer will stay the same."""
+    async def _postpone(self, delivery: Delivery, error: Exception) -> None:
+        """Try again later, unless GitHub's answer will stay the same. No delivery blocks another."""
         lag = isinstance(error, GitHubRefused) and error.status == 404 and delivery.attempts < _LAG_ATTEMPTS
-        again = lag or isinstance(error, GitHubUnavailable)
+        again = lag or not isinstance(error, GitHubRefused)
         if not again or delivery.attempts + 1 >= _ATTEMPTS:
             return await self._end(delivery, DeliveryState.FAILED, f"failed: {error}")
         wait = min(2.0**delivery.attempts, _MOST_WAIT)

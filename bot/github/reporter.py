@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
+from sqlalchemy.exc import OperationalError
 from sqlmodel import col, select
 
 from bot import texts
-from bot.github.client import GitHubError, GitHubRefused, GitHubUnavailable
+from bot.github.client import GitHubRefused, GitHubUnavailable
 from bot.github.forge import Comment, GitHub
 from bot.github.living_comment import view
 from bot.store.database import Store, heard
@@ -91,6 +92,12 @@ class Reporter:
             else:
                 await self._end(report, ReportState.REFUSED, str(error))
                 log.error("report refused", key=report.key, error=str(error))
+            return True
+        except OperationalError:
+            raise  # the store is away: it is no report's fault
+        except Exception as error:
+            log.exception("report broke us", key=report.key)
+            await self._postpone(report, min(2.0**report.attempts, _MOST_WAIT), error)
             return True
         await self._end(report, ReportState.SENT)
         log.info("report sent", key=report.key, report=report.id)
@@ -193,7 +200,7 @@ class Reporter:
         }
         return await self._github.create_deployment(repository, body)
 
-    async def _postpone(self, report: Report, wait: float, error: GitHubError) -> None:
+    async def _postpone(self, report: Report, wait: float, error: Exception) -> None:
         log.warning("report postponed", key=report.key, seconds=wait, error=str(error))
         async with self._store.transaction() as session:
             row = await session.get_one(Report, report.id)
