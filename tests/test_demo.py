@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.parts.engine import Engine
+
 _CHECKOUT = Path(__file__).parent.parent
 
 
@@ -33,3 +35,9 @@ def test_an_engine_that_does_not_answer_is_said_in_a_sentence() -> None:
     assert done.returncode == 1, done.stdout
     assert "No Docker engine answers at DOCKER_HOST=tcp://127.0.0.1:1" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+def test_an_engine_that_the_demo_did_not_start_survives_a_demo_that_fails(engine: Engine) -> None:
+    run_demo(DOCKER_HOST="tcp://127.0.0.1:1")
+
+    assert engine.client.ping()

@@ -21,6 +21,7 @@ from tests.demo.waiting import DemoFailed, until
 T = TypeVar("T")
 
 _SCRIPTS = Path(__file__).parent.parent / "machine"
+_LAUNCHED = "starting dockerd"  # what `engine start` says when it had to
 _HUB = ("registry-1.docker.io", 443)
 _KNOCK = 2.0  # seconds for a registry to answer at all
 _SCRIPT = 120.0  # seconds for one of tests/machine
@@ -34,19 +35,27 @@ class Machine:
     def __init__(self) -> None:
         self.labels: list[str] = []
         self._docker: docker.DockerClient | None = None
-        self._started = False
+        self._starting: asyncio.Task[str] | None = None
         self._base = BaseImage(cache())
         self._volumes: set[str] = set()
 
     async def start(self) -> bool:
         """Connect to the engine; whether it had to be started for that. Raises DemoFailed."""
         if not await asyncio.to_thread(self._connect):
-            self._started = True
             # To its end even if the demo is interrupted: a dockerd that is half started can't be stopped.
-            await asyncio.shield(asyncio.create_task(_script("engine", "start")))
+            self._starting = asyncio.create_task(_script("engine", "start"))
+            await asyncio.shield(self._starting)
             if not await asyncio.to_thread(self._connect):
                 raise DemoFailed("the Docker engine was started, but does not answer")
-        return self._started
+        return await self._started()
+
+    async def _started(self) -> bool:
+        """Whether an engine was started for this demo: one that somebody else started is not stopped here."""
+        if self._starting is None:
+            return False
+        with contextlib.suppress(DemoFailed):
+            return _LAUNCHED in await self._starting
+        return False
 
     async def base_image(self) -> str | None:
         """Get the sample's base image; how, or None if it was there."""
@@ -86,7 +95,7 @@ class Machine:
             self._base.close()
             if left or shared:
                 return left
-        if self._started:
+        if await self._started():
             try:
                 await _script("engine", "stop")
             except DemoFailed as error:
@@ -175,8 +184,8 @@ def _has_a_way_out(client: docker.DockerClient) -> bool:
     return bool(about.get("HttpsProxy") or mirrors) or "DOCKER_HOST" in os.environ
 
 
-async def _script(name: str, *arguments: str) -> None:
-    """One of tests/machine, out of reach of the terminal's Ctrl-C. Raises DemoFailed with what it said."""
+async def _script(name: str, *arguments: str) -> str:
+    """What one of tests/machine says, out of reach of the terminal's Ctrl-C. Raises DemoFailed with it."""
     child = await asyncio.create_subprocess_exec(
         str(_SCRIPTS / name), *arguments, start_new_session=True, stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
@@ -193,3 +202,4 @@ async def _script(name: str, *arguments: str) -> None:
         raise
     if child.returncode != 0:
         raise DemoFailed(said.decode(errors="replace").strip() or f"tests/machine/{name} failed")
+    return said.decode(errors="replace")
