@@ -100,6 +100,7 @@ class Repository(SQLModel, table=True):
     default_branch: str
     private: bool = True
     installation_id: int | None = Field(default=None, sa_type=BigInteger)
+    inactive: str = Field(default="", description="why nothing is done for it, such as: archived")
 
     @property
     def name(self) -> str:
@@ -135,6 +136,12 @@ class Pull(SQLModel, table=True):
     head_ref: str
     fork: bool = False
     open: bool = True
+    base_ref: str = ""
+    draft: bool = False
+    expires_at: datetime | None = Field(
+        default=None, sa_type=Moment, description="when its preview is stopped if nobody extends it"
+    )
+    waiting: str = Field(default="", description="for what its head waits, for people; empty for nothing")
     comment_id: int | None = Field(default=None, sa_type=BigInteger)
     announced_sha: str | None = Field(default=None, description="the head that the comment shows")
     announced_at: datetime | None = Field(default=None, sa_type=Moment, description="by GitHub's clock")
@@ -155,6 +162,7 @@ class Run(SQLModel, table=True):
     actor: str
     delivery_guid: str | None = None
     comment_id: int | None = Field(default=None, sa_type=BigInteger, description="of the command")
+    fork: bool = Field(default=False, description="a stranger's code: no secrets, no shared tags")
     created_at: datetime = Field(default_factory=now, sa_type=Moment)
 
 
@@ -239,6 +247,7 @@ class Image(SQLModel, table=True):
     digest: str
     reference: str
     size: int = Field(sa_type=BigInteger)
+    fork: bool = Field(default=False, description="built from a stranger's code: used for nothing else")
     created_at: datetime = Field(default_factory=now, sa_type=Moment)
 
 
@@ -277,6 +286,79 @@ class Release(SQLModel, table=True):
     live_at: datetime | None = Field(default=None, sa_type=Moment)
     remove_after: datetime | None = Field(default=None, sa_type=Moment, description="when it has drained")
     deployment_id: int | None = Field(default=None, sa_type=BigInteger, description="GitHub's")
+
+
+class CommandState(StrEnum):
+    ACCEPTED = "accepted"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REFUSED = "refused"
+
+
+class CommandRow(SQLModel, table=True):
+    """One slash-command line that somebody wrote, and what became of it."""
+
+    __tablename__ = "commands"
+
+    id: int | None = Field(default=None, primary_key=True)
+    repository_id: int = Field(sa_type=BigInteger)
+    pull_number: int
+    comment_id: int = Field(sa_type=BigInteger, index=True)
+    line: str
+    actor: str
+    sha: str = Field(description="the head that it acts on")
+    state: CommandState = Field(sa_type=_words(CommandState))
+    answer: str = Field(sa_type=Text, description="for people, in plain text")
+    run_id: int | None = Field(default=None, index=True)
+    created_at: datetime = Field(default_factory=now, sa_type=Moment)
+
+
+class Approval(SQLModel, table=True):
+    """Somebody with write access says that exactly this commit may be built, or deployed."""
+
+    __tablename__ = "approvals"
+    __table_args__ = (UniqueConstraint("repository_id", "sha", "actor"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    repository_id: int = Field(sa_type=BigInteger)
+    pull_number: int
+    sha: str
+    actor: str
+    created_at: datetime = Field(default_factory=now, sa_type=Moment)
+
+
+class Lock(SQLModel, table=True):
+    """Nothing is deployed to an environment, or to any (empty), until it is freed."""
+
+    __tablename__ = "locks"
+    __table_args__ = (UniqueConstraint("repository_id", "environment"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    repository_id: int = Field(sa_type=BigInteger)
+    environment: str = Field(default="", description="empty for all of the repository's")
+    owner: str
+    reason: str = ""
+    pull_number: int | None = Field(default=None, description="from which it was taken")
+    created_at: datetime = Field(default_factory=now, sa_type=Moment)
+
+
+class Sealed(SQLModel, table=True):
+    """A secret of the instance's, encrypted with SECRET_KEY: an App's key, its webhook secret."""
+
+    __tablename__ = "sealed"
+
+    name: str = Field(primary_key=True)
+    value: str = Field(sa_type=Text)
+    created_at: datetime = Field(default_factory=now, sa_type=Moment)
+
+
+class Mark(SQLModel, table=True):
+    """How far a sweep has come."""
+
+    __tablename__ = "marks"
+
+    name: str = Field(primary_key=True)
+    value: str
 
 
 class Report(SQLModel, table=True):
