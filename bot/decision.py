@@ -1,11 +1,13 @@
-"""What a delivery leads to: a value, made by `events` and written by `record`."""
+"""What a delivery leads to: a value, made by `events` and `commands`, and written by `record`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from bot.github.forge import PullHead
 from bot.plan import PlannedJob
+from bot.store.tables import CommandState
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,84 @@ class Cause:
     actor: str
     pull_number: int | None = None
     comment_id: int | None = None
+    fork: bool = False  # a stranger's code
+    queues: bool = False  # older runs of the ref go on
 
 
 @dataclass(frozen=True)
 class Complaint:
-    """A failed status about something that keeps a commit from being run at all."""
+    """A status about something that keeps a commit, or a part of it, from being run."""
 
     sha: str
     context: str
     description: str
+    state: str = "failure"
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One command of a comment, and what became of it so far."""
+
+    number: int
+    comment_id: int
+    line: str
+    actor: str
+    sha: str
+    state: CommandState
+    answer: str
+
+
+@dataclass(frozen=True)
+class TakeLock:
+    """Nothing is deployed to `environment` (any, if empty) but by whoever frees it."""
+
+    environment: str
+    owner: str
+    reason: str
+    pull_number: int
+
+
+@dataclass(frozen=True)
+class FreeLock:
+    """The end of a lock."""
+
+    environment: str
+
+
+@dataclass(frozen=True)
+class FreeLocksOf:
+    """The end of the locks of these environments that were taken from a pull request which is merged."""
+
+    pull_number: int
+    environments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Approve:
+    """Exactly this commit may be built, or deployed."""
+
+    pull_number: int
+    sha: str
+    actor: str
+
+
+@dataclass(frozen=True)
+class CancelJobs:
+    """End everything that a pull request still does."""
+
+    pull_number: int
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Extend:
+    """When a pull request's preview is stopped."""
+
+    pull_number: int
+    until: datetime
+
+
+Effect = TakeLock | FreeLock | FreeLocksOf | Approve | CancelJobs | Extend
 
 
 @dataclass(frozen=True)
@@ -51,3 +122,9 @@ class Decision:
     pull: PullHead | None = None
     complaint: Complaint | None = None
     reactions: tuple[tuple[int, str], ...] = ()  # comment id, content
+    notes: tuple[Complaint, ...] = ()  # statuses of what needs no job
+    waiting: str | None = None  # for what the pull request's head waits; None leaves what was said
+    heard: Heard | None = None
+    effects: tuple[Effect, ...] = ()
+    further: tuple[Decision, ...] = ()  # the other commands of one comment
+    later: float | None = None  # seconds after which the delivery is decided again

@@ -92,6 +92,7 @@ async def _succeed(session: AsyncSession, job: Job, result: Succeeded) -> None:
                 digest=image.digest,
                 reference=image.reference,
                 size=image.size,
+                fork=bool(job.spec.get("fork")),
             )
         )
         seconds = (now() - (job.started_at or now())).total_seconds()

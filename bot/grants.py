@@ -11,12 +11,22 @@ from sqlalchemy import update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bot import ending, lifecycle, specs
+from bot import ending, lifecycle, specs, texts
 from bot.github.client import GitHubError, GitHubUnavailable
 from bot.github.forge import GitHub
 from bot.routing.router import Router, retire
 from bot.store.database import Store
-from bot.store.tables import Environment, Image, Job, JobState, Release, ReleaseState, Repository, WorkerRow
+from bot.store.tables import (
+    Environment,
+    Image,
+    Job,
+    JobState,
+    Release,
+    ReleaseState,
+    Repository,
+    Run,
+    WorkerRow,
+)
 from config.settings import Settings
 from workers.contract.messages import (
     Answer,
@@ -77,6 +87,8 @@ class Grants:
         if job.state not in (JobState.QUEUED, JobState.RUNNING):
             return Refusal(reason=f"it is {job.state}")
         try:
+            if moved := await self._moved(job, repository):
+                return Refusal(reason=moved)
             token = await self._github.clone_token(repository) if job.kind is Kind.BUILD else ""
         except GitHubError as error:
             await self._offer_later(job, error)
@@ -84,6 +96,23 @@ class Grants:
         sealed = seal(specs.credentials(self._settings, token), claim.public_key)
         async with self._store.transaction() as session:
             return await self._grant(session, claim, repository, sealed)
+
+    async def _moved(self, job: Job, repository: Repository) -> str | None:
+        """Why a job is not run any more: a pull request's head is read again before each build and deploy."""
+        async with self._store.reading() as session:
+            run = await session.get_one(Run, job.run_id)
+        ours = run.ref == f"refs/pull/{run.pull_number}/head"
+        if run.pull_number is None or not ours or job.kind is Kind.STOP or job.state is not JobState.QUEUED:
+            return None
+        head = await self._github.pull(repository, run.pull_number)
+        if head.sha == job.sha:
+            return None
+        sentence = texts.shortened(f"Not run: the head has moved to {head.sha[:7]}", texts.MOST_STATUS)
+        async with self._store.transaction() as session:
+            row = await session.get_one(Job, job.id)
+            if row.state is JobState.QUEUED:
+                await lifecycle.cancel(session, row, "head_moved", sentence)
+        return sentence
 
     async def _offer_later(self, job: Job, error: GitHubError) -> None:
         """Without a token for the clone no attempt starts: the job is offered again after a while."""
@@ -209,14 +238,18 @@ async def _release(session: AsyncSession, job: Job) -> Release:
             Environment.repository_id == job.repository_id, Environment.name == job.environment
         )
         environment = (await session.exec(here)).one()
-        image = (await session.exec(select(Image).where(col(Image.job_id).in_(job.needs)))).one()
+        settings = dict(job.spec)
+        image = settings.pop("image_reference", None)  # of a release that is promoted or rolled back to
+        if image is None:
+            built = select(Image.reference).where(col(Image.job_id).in_(job.needs))
+            image = (await session.exec(built)).one()
         release = Release(
             environment_id=environment.id or 0,
             run_id=job.run_id,
             job_id=job.id,
             sha=job.sha,
-            image=image.reference,
-            settings=job.spec,
+            image=image,
+            settings=settings,
         )
         session.add(release)
     release.attempt, release.worker, release.state = job.attempt, job.worker, ReleaseState.STARTING

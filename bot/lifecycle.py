@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bot import reports, texts
-from bot.store.tables import Job, JobState, Release, ReleaseState, Run
+from bot import answers, reports, texts
+from bot.store.tables import CommandRow, CommandState, Job, JobState, Release, ReleaseState, Run
 from workers.contract.messages import Kind, now
 
 MOVES: dict[JobState, frozenset[JobState]] = {
@@ -57,7 +58,7 @@ async def _follow(session: AsyncSession, job: Job) -> None:
     if job.state in (JobState.FAILED, JobState.CANCELLED):
         await _cancel_dependents(session, job)
     if job.state.final and run.comment_id is not None:
-        await _answer_command(session, run)
+        await _end_command(session, run)
 
 
 async def release_of(session: AsyncSession, job: Job) -> Release | None:
@@ -76,18 +77,38 @@ async def _cancel_dependents(session: AsyncSession, job: Job) -> None:
             await move(session, dependent, JobState.CANCELLED, reason=reason, sentence=sentence)
 
 
-async def _answer_command(session: AsyncSession, run: Run) -> None:
+async def _end_command(session: AsyncSession, run: Run) -> None:
     """A command ends in exactly one visible final state: when the last job of its run has ended."""
-    states = (await session.exec(select(Job.state).where(Job.run_id == run.id))).all()
-    if run.comment_id is not None and all(JobState(state).final for state in states):
-        happy = all(state is JobState.SUCCEEDED for state in states)
-        await reports.owe_reaction(
-            session, run.repository_id, run.comment_id, "rocket" if happy else "confused"
-        )
+    jobs = (await session.exec(select(Job).where(Job.run_id == run.id).order_by(col(Job.id)))).all()
+    if run.comment_id is None or not all(job.state.final for job in jobs):
+        return
+    wrong = next((job for job in jobs if job.state is not JobState.SUCCEEDED), None)
+    ended = CommandState.FAILED if wrong else CommandState.SUCCEEDED
+    answer = answers.ended(jobs, wrong)
+    mine = (col(CommandRow.run_id) == run.id, col(CommandRow.state) == CommandState.ACCEPTED)
+    await session.exec(update(CommandRow).where(*mine).values(state=ended, answer=answer))
+    await answer_commands(session, run.repository_id, run.comment_id)
 
 
-async def supersede(session: AsyncSession, run: Run) -> None:
-    """End what older runs of the same ref still do: at once what does not run, by a cancel what does."""
+async def answer_commands(session: AsyncSession, repository_id: int, comment_id: int) -> None:
+    """React to a comment: eyes for what is done, then, when all its commands have ended, how they ended."""
+    rows = (await session.exec(select(CommandRow.state).where(CommandRow.comment_id == comment_id))).all()
+    states = {CommandState(state) for state in rows}
+    if states - {CommandState.REFUSED}:
+        await reports.owe_reaction(session, repository_id, comment_id, "eyes")
+    if CommandState.ACCEPTED not in states:
+        content = "rocket" if states == {CommandState.SUCCEEDED} else "confused"
+        await reports.owe_reaction(session, repository_id, comment_id, content)
+
+
+async def supersede(session: AsyncSession, run: Run, jobs: Sequence[Job] = ()) -> None:
+    """End what older runs of the same ref still do: at once what does not run, by a cancel what does.
+
+    Of a run of the same commit only what the new one does again is ended: `/deploy production` leaves
+    the preview's deploy alone.
+    """
+    again = {job.environment for job in jobs if job.environment}
+    ends = any(job.kind is Kind.STOP for job in jobs)
     older = (
         select(Job)
         .join(Run, col(Run.id) == col(Job.run_id))
@@ -95,7 +116,8 @@ async def supersede(session: AsyncSession, run: Run) -> None:
         .where(col(Job.state).in_(LIVE))
     )
     for job in (await session.exec(older)).all():
-        await cancel(session, job, "superseded", texts.superseded(run.sha))
+        if ends or job.sha != run.sha or job.environment in again:
+            await cancel(session, job, "superseded", texts.superseded(run.sha))
 
 
 async def cancel(session: AsyncSession, job: Job, reason: str, sentence: str) -> None:

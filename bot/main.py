@@ -8,12 +8,14 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import structlog
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
+from bot.credentials import completed, unset, webhook_secrets
 from bot.dispatch import Dispatcher
 from bot.github.forge import GitHub
 from bot.github.reporter import Reporter
@@ -27,6 +29,7 @@ from bot.routing.proxy import Direct, Proxy
 from bot.routing.router import Router
 from bot.store.database import Store
 from bot.sweeps.scheduler import sweeping
+from bot.vault import Vault
 from bot.web.api import Api
 from bot.web.app import application
 from bot.webhooks import Receiver
@@ -38,6 +41,7 @@ from workers.contract.rabbitmq import RabbitQueue
 
 _PAUSE = 2.0  # seconds before a part that broke is started again
 _GRACE = 10  # seconds that open requests get to end
+_LOOK = 2.0  # seconds between two looks whether another bot was set up
 
 log = structlog.get_logger()
 
@@ -48,12 +52,15 @@ async def serve(settings: Settings) -> None:
         raise ConfigError(
             "QUEUE_URL: `serve` needs a RabbitMQ (amqp://…); for one process use `blacktree up`"
         )
-    async with (
-        RabbitQueue.connected(settings.queue_url, prefix=settings.queue_prefix) as queue,
-        bot(settings, queue),
-        stopping() as stop,
-    ):
-        await stop.wait()
+    async with stopping() as stop:
+        try:
+            async with (
+                RabbitQueue.connected(settings.queue_url, prefix=settings.queue_prefix) as queue,
+                bot(settings, queue, stop),
+            ):
+                await stop.wait()
+        except* _Stopped:
+            log.info("stopped before the setup")
 
 
 async def up(settings: Settings) -> None:
@@ -61,34 +68,78 @@ async def up(settings: Settings) -> None:
     from workers.main import worker  # only a machine that works has what it needs
 
     queue = MemoryQueue()
-    async with stopping() as stop, bot(settings, queue), asyncio.TaskGroup() as group:
-        here = worker(settings, queue)
-        working = group.create_task(here.run())
-        stopped = group.create_task(stop.wait())
-        await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        here.stop()
+    async with stopping() as stop:
+        try:
+            async with bot(settings, queue, stop), asyncio.TaskGroup() as group:
+                here = worker(settings, queue)
+                working = group.create_task(here.run())
+                stopped = group.create_task(stop.wait())
+                await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+                stopped.cancel()
+                here.stop()
+        except* _Stopped:
+            log.info("stopped before the setup")
+
+
+class _Stopped(Exception):
+    """The process was told to stop while it waited to be set up."""
 
 
 @asynccontextmanager
-async def bot(settings: Settings, queue: BotQueue) -> AsyncIterator[str]:
-    """A running bot; gives the URL that it listens on."""
-    secret = settings.github_webhook_secret
-    if secret is None or not secret.get_secret_value():
-        raise ConfigError(
-            "BLACKTREE_GITHUB_WEBHOOK_SECRET is missing: set the secret of the webhook at GitHub"
-        )
+async def bot(settings: Settings, queue: BotQueue, stop: asyncio.Event) -> AsyncIterator[str]:
+    """A running bot; gives the URL that it listens on. A fresh one is set up first, until `stop`.
+
+    Raises ConfigError with what is missing.
+    """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    async with (
-        Store.opened(settings.store_url) as store,
-        GitHub.connected(settings) as github,
-        _proxy(settings) as proxy,
-    ):
+    async with Store.opened(settings.store_url) as store:
+        vault = Vault(store, settings)
+        settings = await completed(settings, vault)
+        if unset(settings):
+            settings = await _set_up(settings, vault, stop)
+        async with _working(settings, store, queue) as url:
+            yield url
+
+
+async def _set_up(settings: Settings, vault: Vault, stop: asyncio.Event) -> Settings:
+    """The settings with the App that somebody makes at `/setup`. Raises _Stopped."""
+    from bot.web.setup import Setup  # once in an instance's life
+
+    setup = Setup(settings, vault)
+    async with _http(setup.application(), settings) as url:
+        setup.base = settings.public_url or url
+        log.warning(f"this instance is not set up: open {setup.address}")
+        while not setup.done.is_set():
+            if stop.is_set():
+                raise _Stopped
+            await _first(setup.done, stop, seconds=_LOOK)
+            settings = await completed(settings, vault)  # another bot on this store may have been set up
+            if not unset(settings):
+                break
+    # The same port again, where it was any free one.
+    return settings.model_copy(update={"port": urlsplit(url).port})
+
+
+async def _first(*events: asyncio.Event, seconds: float) -> None:
+    """Wait for the first of these events, `seconds` at most."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+@asynccontextmanager
+async def _working(settings: Settings, store: Store, queue: BotQueue) -> AsyncIterator[str]:
+    """A bot that has all that it needs; gives its URL."""
+    secrets = webhook_secrets(settings)
+    async with GitHub.connected(settings) as github, _proxy(settings) as proxy:
         logs = FileLogs(settings.data_dir / "logs")
         router = Router(store, proxy, settings)
         grants = Grants(store, queue, github, router, settings)
         progress = Progress(store, logs)
-        receiver = Receiver(store, (secret.get_secret_value().encode(),))
+        receiver = Receiver(store, secrets)
         web = application(receiver, Api(store, logs, settings.api_token), store, queue)
         async with _http(web, settings) as url:
             log.info(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from config.repository import PREVIEW, Environment, Repository
+from config.repository import PREVIEW, Environment, Image, Repository
+from config.tags import Names, image_tags
 from workers.contract.messages import Kind
 
 _NOT_IN_TAG = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -22,25 +24,69 @@ class PlannedJob:
     environment: str | None = None
     needs: tuple[int, ...] = ()
     spec: dict[str, Any] = field(default_factory=dict)
+    pool: str | None = None  # the instance's if None
+    attempts: int | None = None  # the instance's if None
 
 
-def push(config: Repository, branch: str, default_branch: str, sha: str) -> list[PlannedJob]:
-    """The jobs of a push to `branch`: none if no environment wants it."""
+def push(
+    config: Repository, branch: str, default_branch: str, sha: str, touched: Collection[str] | None = None
+) -> list[PlannedJob]:
+    """The jobs of a push to `branch`: none if no environment wants it.
+
+    `touched` are the files that it changed, None if they are not known: then all may have.
+    """
     reached = {
         name: environment
-        for name, environment in config.environments.items()
-        if name != PREVIEW and (environment.branch or default_branch) == branch
+        for name, environment in _named(config).items()
+        if environment.takes_push(branch, default_branch)
     }
-    return _build_and_deploy(config, reached, {}, tags(sha, branch))
+    return _build_and_deploy(
+        config, _changed(config, reached, touched), {}, Names(sha, branch, branch=branch)
+    )
 
 
-def preview(config: Repository, number: int, sha: str) -> list[PlannedJob]:
+def tag(config: Repository, name: str, sha: str) -> list[PlannedJob]:
+    """The jobs of a git tag."""
+    reached = {key: place for key, place in _named(config).items() if place.takes_tag(name)}
+    return _build_and_deploy(config, reached, {}, Names(sha, name, tag=name))
+
+
+def release(config: Repository, name: str, sha: str) -> list[PlannedJob]:
+    """The jobs of a release that was published under a tag."""
+    reached = {key: place for key, place in _named(config).items() if place.takes_release(name)}
+    return _build_and_deploy(config, reached, {}, Names(sha, name, tag=name))
+
+
+def preview(
+    config: Repository, number: int, sha: str, touched: Collection[str] | None = None
+) -> list[PlannedJob]:
     """The jobs of a pull request's head: none if the repository has no previews."""
     if PREVIEW not in config.environments:
         return []
     name = preview_name(number)
-    shown = {name: PREVIEW}
-    return _build_and_deploy(config, {name: config.environments[PREVIEW]}, shown, tags(sha, name))
+    reached = _changed(config, {name: config.environments[PREVIEW]}, touched)
+    return _build_and_deploy(config, reached, {name: PREVIEW}, Names(sha, name, pr=number))
+
+
+def deploy(
+    config: Repository, environment: str, sha: str, ref_name: str, pull: int | None
+) -> list[PlannedJob]:
+    """The jobs that deploy to one environment, whatever else reaches it."""
+    reached = {environment: config.environments[environment]}
+    return _build_and_deploy(config, reached, {}, Names(sha, ref_name, branch=ref_name, pr=pull))
+
+
+def build(config: Repository, sha: str, ref_name: str, image: str | None = None) -> list[PlannedJob]:
+    """The jobs that build all images, or one, and deploy nothing."""
+    wanted = list(config.images) if image is None else [image]
+    return [_build(config, name, Names(sha, ref_name, branch=ref_name)) for name in wanted]
+
+
+def merge_group(config: Repository, sha: str) -> list[PlannedJob]:
+    """The jobs of a merge queue's commit: it is built, so that what is required is said of it."""
+    images = {config.image_of(environment) for environment in config.environments.values()}
+    names = Names(sha, f"queue-{sha[:12]}")
+    return [_build(config, name, names) for name in config.images if name in images]
 
 
 def stop_preview(number: int) -> list[PlannedJob]:
@@ -53,40 +99,86 @@ def preview_name(number: int) -> str:
     return f"pr-{number}"
 
 
-def tags(sha: str, name: str) -> list[str]:
-    """The tags of an image: the SHA, and the branch or preview as far as a tag can spell it."""
-    return [sha, _NOT_IN_TAG.sub("-", name).lstrip("-.")[:128] or "branch"]
+def contexts(config: Repository) -> list[str]:
+    """The contexts of all statuses that a commit of this repository may be given."""
+    deploys = [deploy_context(name) for name in config.environments]
+    return [*(build_context(config, name) for name in config.images), *deploys]
+
+
+def build_context(config: Repository, image: str) -> str:
+    return "blacktree/build" if len(config.images) == 1 else f"blacktree/build ({image})"
+
+
+def deploy_context(shown: str) -> str:
+    return f"blacktree/deploy ({shown})"
+
+
+def _named(config: Repository) -> dict[str, Environment]:
+    return {name: place for name, place in config.environments.items() if name != PREVIEW}
+
+
+def _changed(
+    config: Repository, reached: Mapping[str, Environment], touched: Collection[str] | None
+) -> dict[str, Environment]:
+    """The environments whose image a change touches."""
+    if touched is None:
+        return dict(reached)
+    return {
+        name: place
+        for name, place in reached.items()
+        if config.images[config.image_of(place)].touched(touched)
+    }
 
 
 def _build_and_deploy(
-    config: Repository, reached: dict[str, Environment], shown: dict[str, str], tags: list[str]
+    config: Repository, reached: Mapping[str, Environment], shown: dict[str, str], names: Names
 ) -> list[PlannedJob]:
-    if not reached:
-        return []
     images = list(dict.fromkeys(config.image_of(environment) for environment in reached.values()))
-    builds = [
-        PlannedJob(
-            Kind.BUILD,
-            name=image,
-            context="blacktree/build" if len(config.images) == 1 else f"blacktree/build ({image})",
-            spec={
-                **config.images[image].model_dump(mode="json"),
-                "tags": tags,
-                "only": len(config.images) == 1,
-            },
-        )
-        for image in images
-    ]
+    builds = [_build(config, image, names) for image in images]
     deploys = [
         PlannedJob(
             Kind.DEPLOY,
             name=name,
             environment=name,
-            context=f"blacktree/deploy ({shown.get(name, name)})",
+            context=deploy_context(shown.get(name, name)),
             needs=(images.index(config.image_of(environment)),),
-            spec=environment.model_dump(mode="json")
-            | {"limits": {**environment.limits.model_dump(), "memory": environment.limits.memory_bytes}},
+            spec=_deploy_spec(environment),
+            pool=config.pool,
+            attempts=_attempts(config),
         )
         for name, environment in reached.items()
     ]
     return builds + deploys
+
+
+def _deploy_spec(environment: Environment) -> dict[str, Any]:
+    limits = {**environment.limits.model_dump(), "memory": environment.limits.memory_bytes}
+    return environment.model_dump(mode="json") | {"limits": limits, "ttl_seconds": environment.ttl_seconds}
+
+
+def _build(config: Repository, image: str, names: Names) -> PlannedJob:
+    return PlannedJob(
+        Kind.BUILD,
+        name=image,
+        context=build_context(config, image),
+        spec={
+            **config.images[image].model_dump(mode="json"),
+            "tags": _tags(config.images[image], names),
+            "only": len(config.images) == 1,
+        },
+        pool=config.pool,
+        attempts=_attempts(config),
+    )
+
+
+def _tags(image: Image, names: Names) -> list[str]:
+    return image_tags(image.tags, names) if image.tags else tags(names.sha, names.ref)
+
+
+def tags(sha: str, name: str) -> list[str]:
+    """The tags of an image: the SHA, and the branch or preview as far as a tag can spell it."""
+    return [sha, _NOT_IN_TAG.sub("-", name).lstrip("-.")[:128] or "branch"]
+
+
+def _attempts(config: Repository) -> int | None:
+    return None if config.retries is None else config.retries + 1

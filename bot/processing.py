@@ -16,9 +16,10 @@ from sqlalchemy.exc import DataError, OperationalError
 from sqlmodel import col, select
 from structlog.contextvars import bound_contextvars
 
-from bot import record
+from bot import admission, record
 from bot.decision import Decision, RepositoryFacts
-from bot.events.desk import Desk
+from bot.events.desk import Desk, Permissions
+from bot.events.installation import about_account
 from bot.events.table import decide
 from bot.github.client import GitHubError, GitHubRefused, GitHubUnavailable
 from bot.github.forge import GitHub
@@ -45,6 +46,7 @@ class Processor:
         self._store = store
         self._github = github
         self._settings = settings
+        self._permissions = Permissions()
 
     async def run(self) -> None:
         """Until cancelled: repositories side by side, the deliveries of one in their order."""
@@ -76,6 +78,9 @@ class Processor:
     async def _process(self, delivery: Delivery) -> None:
         try:
             payload = json.loads(delivery.payload)
+            event = sansio.Event(payload, event=delivery.event, delivery_id=delivery.guid)
+            if said := await about_account(event, self._store):
+                return await self._end(delivery, DeliveryState.PROCESSED, said)
             facts = repository_facts(payload)
             if facts is None:
                 return await self._end(
@@ -83,8 +88,11 @@ class Processor:
                 )
             async with self._store.transaction() as session:
                 repository = await record.repository(session, facts)
-            event = sansio.Event(payload, event=delivery.event, delivery_id=delivery.guid)
-            decision = await decide(event, Desk(self._github, self._store, repository))
+            if repository.inactive:
+                reason = f"ignored: {repository.full_name} is {repository.inactive}"
+                return await self._end(delivery, DeliveryState.PROCESSED, reason)
+            desk = Desk(self._github, self._store, repository, self._settings, self._permissions)
+            decision = await admission.admitted(desk, await decide(event, desk))
             return await self._record(delivery, repository, decision)
         except GitHubError as error:
             return await self._postpone(delivery, error)
@@ -105,7 +113,11 @@ class Processor:
                 session, repository, decision, delivery.guid, settings.worker_pool, settings.attempts
             )
             row = await session.get_one(Delivery, delivery.guid)
-            row.state, row.reason, row.run_id = DeliveryState.PROCESSED, reason, run
+            row.reason, row.run_id = reason, run
+            if decision.later is None:
+                row.state = DeliveryState.PROCESSED
+            else:
+                row.due_at = now() + timedelta(seconds=decision.later)
         log.info("delivery processed", reason=reason, run=run)
 
     async def _postpone(self, delivery: Delivery, error: Exception) -> None:

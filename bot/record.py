@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bot import lifecycle, reports
-from bot.decision import Cause, Decision, RepositoryFacts
+from bot import effects, lifecycle, reports
+from bot.decision import Cause, Decision, Heard, RepositoryFacts
 from bot.github.forge import PullHead
-from bot.plan import PlannedJob
-from bot.store.tables import Environment, Job, Pull, ReportKind, Repository, Run
-from workers.contract.messages import Kind
+from bot.plan import PlannedJob, preview_name
+from bot.store.tables import CommandRow, CommandState, Environment, Job, Pull, ReportKind, Repository, Run
+from workers.contract.messages import Kind, now
 
 
 async def repository(session: AsyncSession, facts: RepositoryFacts) -> Repository:
@@ -28,21 +29,41 @@ async def decision(
     session: AsyncSession, owner: Repository, made: Decision, guid: str, pool: str, attempts: int
 ) -> tuple[str, int | None]:
     """Write all that `made` says. Returns the reason for people, and the run's id if there is one."""
+    if made.pull is not None:
+        await _pull(session, owner, made.pull, made.waiting)
+    for effect in made.effects:
+        await effects.apply(session, owner, effect)
+    for complaint in (*filter(None, [made.complaint]), *made.notes):
+        key = f"status:{complaint.sha}:{complaint.context.lower()}"
+        await reports.owe(session, owner.id, ReportKind.STATUS, key, vars(complaint))
+    reason, run = await _caused(session, owner, made, guid, pool, attempts)
+    if made.heard is not None:
+        await _heard(session, owner, made.heard, run)
+    for other in made.further:
+        said, other_run = await decision(session, owner, other, guid, pool, attempts)
+        reason, run = "; ".join(filter(None, (reason, said))), run or other_run
     for comment_id, content in made.reactions:
         await reports.owe_reaction(session, owner.id, comment_id, content)
-    if made.pull is not None:
-        await _pull(session, owner, made.pull)
-    if made.complaint is not None:
-        key = f"status:{made.complaint.sha}:{made.complaint.context}"
-        payload = {**vars(made.complaint), "state": "failure"}
-        await reports.owe(session, owner.id, ReportKind.STATUS, key, payload)
+    if made.heard is not None:
+        await lifecycle.answer_commands(session, owner.id, made.heard.comment_id)
+    elif made.pull is not None and made.waiting is not None:
+        await reports.owe_comment(session, owner.id, made.pull.number)
+    return reason, run
+
+
+async def _caused(
+    session: AsyncSession, owner: Repository, made: Decision, guid: str, pool: str, attempts: int
+) -> tuple[str, int | None]:
+    """The run of a decision, made once for its cause."""
     if made.cause is None:
         return made.reason, None
     if done := (await session.exec(select(Run.id).where(Run.cause_key == made.cause.key))).first():
         return f"ignored: run {done} has the same cause", done
     run = await _run(session, owner, made.cause, guid)
-    await lifecycle.supersede(session, run)
-    for job in _jobs(run, made.jobs, pool, attempts):
+    jobs = _jobs(run, made.jobs, pool, attempts)
+    if not made.cause.queues:
+        await lifecycle.supersede(session, run, jobs)
+    for job in jobs:
         await _environment(session, job, made.cause)
         session.add(job)
         await session.flush()
@@ -50,12 +71,43 @@ async def decision(
     return made.reason, run.id
 
 
-async def _pull(session: AsyncSession, owner: Repository, head: PullHead) -> None:
+async def _heard(session: AsyncSession, owner: Repository, heard: Heard, run: int | None) -> None:
+    """The command's row; one that waited for something is told anew in the same row."""
+    same = select(CommandRow).where(CommandRow.comment_id == heard.comment_id, CommandRow.line == heard.line)
+    known = (await session.exec(same)).first()
+    if known is not None and (known.state is not CommandState.ACCEPTED or known.run_id is not None):
+        return
+    row = known or CommandRow(
+        repository_id=owner.id,
+        pull_number=heard.number,
+        comment_id=heard.comment_id,
+        line=heard.line,
+        actor=heard.actor,
+        sha=heard.sha,
+        state=heard.state,
+        answer="",
+    )
+    row.state, row.answer, row.sha, row.run_id = heard.state, heard.answer, heard.sha, run
+    session.add(row)
+    await session.flush()
+    await reports.owe_comment(session, owner.id, heard.number)
+
+
+async def _pull(session: AsyncSession, owner: Repository, head: PullHead, waiting: str | None) -> None:
     row = await session.get(Pull, (owner.id, head.number)) or Pull(
         repository_id=owner.id, number=head.number, head_sha=head.sha, head_ref=head.ref
     )
+    moved = row.head_sha != head.sha
+    if moved:
+        row.waiting = ""
     row.head_sha, row.head_ref, row.fork, row.open = head.sha, head.ref, head.fork, head.open
+    row.base_ref, row.draft = head.base, head.draft
+    if waiting is not None:
+        row.waiting = waiting
     session.add(row)
+    await session.flush()
+    if moved and row.comment_id is not None:
+        await reports.owe_comment(session, owner.id, head.number)
 
 
 async def _run(session: AsyncSession, owner: Repository, cause: Cause, guid: str) -> Run:
@@ -69,6 +121,7 @@ async def _run(session: AsyncSession, owner: Repository, cause: Cause, guid: str
         comment_id=cause.comment_id,
         actor=cause.actor,
         delivery_guid=guid,
+        fork=cause.fork,
     )
     session.add(run)
     await session.flush()
@@ -87,10 +140,10 @@ def _jobs(run: Run, planned: Sequence[PlannedJob], pool: str, attempts: int) -> 
             name=job.name,
             environment=job.environment,
             context=job.context,
-            pool=pool,
+            pool=job.pool or pool,
             needs=[f"{run.id}-{need + 1}" for need in job.needs],
             spec=job.spec,
-            attempts=attempts,
+            attempts=job.attempts or attempts,
         )
         for place, job in enumerate(planned, start=1)
     ]
@@ -102,7 +155,17 @@ async def _environment(session: AsyncSession, job: Job, cause: Cause) -> None:
     here = select(Environment).where(
         Environment.repository_id == job.repository_id, Environment.name == job.environment
     )
+    if cause.pull_number is not None and (ttl := job.spec.get("ttl_seconds")):
+        pull = await session.get(Pull, (job.repository_id, cause.pull_number))
+        if pull is not None and preview_name(pull.number) == job.environment:
+            pull.expires_at = max(pull.expires_at or now(), now() + timedelta(seconds=ttl))
     if (await session.exec(here)).first() is None:
         session.add(
-            Environment(repository_id=job.repository_id, name=job.environment, pull_number=cause.pull_number)
+            Environment(repository_id=job.repository_id, name=job.environment, pull_number=_owner(job, cause))
         )
+
+
+def _owner(job: Job, cause: Cause) -> int | None:
+    """The pull request whose preview an environment is; `production` is none's, whoever deploys to it."""
+    shown = cause.pull_number is not None and job.environment == preview_name(cause.pull_number)
+    return cause.pull_number if shown else None

@@ -53,9 +53,12 @@ class Settings(BaseModel):
     public_url: str = Field("", description="how people and GitHub reach the bot; for links in statuses")
 
     github_api_url: str = Field("https://api.github.com", description="…/api/v3 for GitHub Enterprise")
-    github_webhook_secret: SecretStr | None = Field(None, description="of the webhook; no start without it")
+    github_webhook_secret: SecretStr | None = Field(None, description="of the webhook; /setup's if empty")
+    github_webhook_secret_previous: SecretStr | None = Field(
+        None, description="one that is still taken beside it, while you change it at GitHub"
+    )
     github_token: SecretStr | None = Field(None, description="a token, instead of an App")
-    github_app_id: int | None = Field(None, description="the App's id")
+    github_app_id: int | None = Field(None, description="the App's id; /setup's App if empty")
     github_app_private_key: SecretStr | None = Field(None, description="the App's private key (PEM)")
 
     registry: str = Field("", description="prefix of images, such as ghcr.io/acme; empty keeps them local")
@@ -79,7 +82,17 @@ class Settings(BaseModel):
     worker_slots: int = Field(2, ge=1, le=64, description="jobs at once")
     worker_address: str = Field("127.0.0.1", description="IP address where the proxy reaches its containers")
 
-    secret_key: SecretStr | None = Field(None, description="encrypts secrets in the store")
+    fork_pool: str = Field(
+        "", pattern=r"^[A-Za-z0-9_.-]{0,64}$", description="pool that forks are built in; the usual one if empty"
+    )
+    trusted_repositories: str = Field(
+        "",
+        description="OWNER/NAME patterns, by commas, that may ask for host mounts, privileged and host network",
+    )
+
+    secret_key: SecretStr | None = Field(
+        None, description="encrypts secrets in the store; DATA_DIR/secret.key is made if empty"
+    )
     api_token: SecretStr | None = Field(None, description="bearer token for /api; needed off this machine")
 
     lease: Seconds = Field(60, description="seconds without a heartbeat after which an attempt is lost")

@@ -50,7 +50,7 @@ def test_every_command_that_is_named_exists(file: Path) -> None:
     commands = {
         str(command.name or (command.callback and command.callback.__name__))
         for command in app.registered_commands
-    }
+    } | {str(group.name) for group in app.registered_groups}
     named = re.findall(r"(?:`|bin/|\"|exec bot )blacktree\"?,? \"?([a-z]+)", file.read_text())
 
     assert set(named) <= commands

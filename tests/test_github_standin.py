@@ -3,55 +3,24 @@
 import asyncio
 import json
 import random
-import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
-import jwt
 import pytest
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from tests.github import Contract, DeliverySent, Fault, GitHub, Repository, StatusPosted, User
 from tests.github.api.statuses import MOST_STATUSES
 from tests.github.bare import ZERO
 from tests.github.git import GitError, git
 from tests.github.post import verify
-from tests.github.server import listen, serving
-
-FILES = {"README.md": "# Sample\n", "src/app.py": "print('one')\n"}
-
-
-@dataclass
-class Receiver:
-    """A webhook receiver that remembers what came; `status` is what it answers."""
-
-    url: str = ""
-    status: int = 202
-    received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        self.received.append((dict(request.headers), await request.body()))
-        await Response(status_code=self.status)(scope, receive, send)
-
-    def events(self) -> list[str]:
-        found = []
-        for headers, body in self.received:
-            action = json.loads(body).get("action")
-            found.append(headers["x-github-event"] + (f".{action}" if action else ""))
-        return found
+from tests.github.visitors import FILES, Client, Clients, Receiver, app_jwt, make_sample, receiving
 
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    one, listener = Receiver(), listen("127.0.0.1", 0)
-    one.url = f"http://127.0.0.1:{listener.getsockname()[1]}/webhook"
-    async with serving(one, listener):
+    async with receiving() as one:
         yield one
 
 
@@ -72,58 +41,11 @@ async def sample(github: GitHub) -> Repository:
     return await make_sample(github)
 
 
-async def make_sample(github: GitHub) -> Repository:
-    repository = await github.create_repository("acme/sample", FILES, collaborators={"ada": "write"})
-    github.install_app(repository)
-    return repository
-
-
-def app_jwt(github: GitHub, *, issued: int = -60, expires: int = 540) -> str:
-    now = int(time.time())
-    claims = {"iss": str(github.app.id), "iat": now + issued, "exp": now + expires}
-    return jwt.encode(claims, github.app.private_key, algorithm="RS256")
-
-
-class Client:
-    """Any client of the API, with one credential."""
-
-    def __init__(self, github: GitHub, credential: str) -> None:
-        headers = {"Authorization": f"Bearer {credential}"} if credential else {}
-        self.base = github.api_url
-        self.http = httpx2.AsyncClient(headers=headers, trust_env=False)
-
-    async def __call__(self, method: str, path: str, body: Any = None, **more: Any) -> httpx2.Response:
-        return await self.http.request(method, self.base + path, json=body, **more)
-
-
 @pytest.fixture
 async def clients(github: GitHub) -> AsyncIterator["Clients"]:
     one = Clients(github)
     yield one
     await one.close()
-
-
-class Clients:
-    def __init__(self, github: GitHub) -> None:
-        self.github = github
-        self.made: list[Client] = []
-
-    def by(self, credential: str) -> Client:
-        self.made.append(Client(self.github, credential))
-        return self.made[-1]
-
-    def app(self) -> Client:
-        return self.by(app_jwt(self.github))
-
-    async def bot(self, **narrowing: Any) -> Client:
-        number = next(iter(self.github.world.installations))
-        answer = await self.app()("POST", f"/app/installations/{number}/access_tokens", narrowing or None)
-        assert answer.status_code == 201, answer.text
-        return self.by(answer.json()["token"])
-
-    async def close(self) -> None:
-        for one in self.made:
-            await one.http.aclose()
 
 
 async def test_push_by_real_git_is_delivered_with_a_correct_signature(

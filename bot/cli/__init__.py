@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from bot.cli import hook
 from config.checks import Check
 from config.errors import ConfigError
 from config.logging import configure
@@ -25,6 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(hook.app, name="hook")
 File = Annotated[Path | None, typer.Option("--config", help="the TOML file with settings")]
 
 

@@ -1,41 +1,113 @@
-"""The commands that there are: who may use each, and what it does."""
+"""The commands that there are. `/help` and docs/commands.md are made from this table."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from enum import StrEnum
-
-from bot.commands.grammar import Command
-from bot.decision import Cause, Decision
+from bot.commands import control, deploys, looks
+from bot.commands.definition import Asked, Definition, Permission
+from bot.decision import Decision
 from bot.events.desk import Desk
-from bot.events.pull_request import preview
-from bot.github.forge import PullHead
+
+ANYBODY, WRITE = Permission.ANYBODY, Permission.WRITE
 
 
-class Permission(StrEnum):
-    """What a command's author must have on the repository."""
-
-    WRITE = "write access"
-
-
-@dataclass(frozen=True)
-class Definition:
-    """A command: its name, who may use it, what it does, and its effect."""
-
-    name: str
-    permission: Permission
-    summary: str
-    act: Callable[[Desk, Command, PullHead, Cause], Awaitable[Decision]]
+def overview() -> str:
+    """All commands, a line each."""
+    return "\n".join(f"{one.form} - {one.summary} ({one.permission})" for one in COMMANDS.values())
 
 
-async def _redeploy(desk: Desk, _command: Command, head: PullHead, cause: Cause) -> Decision:
-    return await preview(desk, head, cause)
+def documentation() -> str:
+    """The table of commands in docs/commands.md."""
+    lines = ["| command | who | what it does |", "|---|---|---|"]
+    for one in COMMANDS.values():
+        form = one.form.replace("|", "\\|")
+        lines.append(f"| `{form}` | {one.permission} | {one.summary} |")
+    return "\n".join(lines) + "\n"
+
+
+async def _help(_desk: Desk, asked: Asked) -> Decision:
+    return asked.done(overview())
 
 
 COMMANDS = {
     definition.name: definition
     for definition in (
-        Definition("redeploy", Permission.WRITE, "build and start this pull request's head again", _redeploy),
+        Definition(
+            "build", "[image]", WRITE, "build the head's images, or one", deploys.build, 0, 1, pinned=True
+        ),
+        Definition(
+            "deploy",
+            "[environment] | <default branch> to <environment>",
+            WRITE,
+            "build the head and deploy it to its preview or to an environment whose gates are open; "
+            "or go back to the default branch",
+            deploys.deploy,
+            0,
+            3,
+            pinned=True,
+        ),
+        Definition(
+            "promote",
+            "<from> <to>",
+            WRITE,
+            "deploy to one environment the very image that another runs",
+            deploys.promote,
+            2,
+            2,
+        ),
+        Definition(
+            "rollback",
+            "<environment> [release]",
+            WRITE,
+            "deploy the release before, or the one named by its number or commit, with its settings",
+            deploys.rollback,
+            1,
+            2,
+        ),
+        Definition(
+            "redeploy",
+            "",
+            WRITE,
+            "build and start this pull request's preview again",
+            deploys.redeploy,
+            pinned=True,
+        ),
+        Definition("retry", "", WRITE, "run once more what failed for this head", deploys.retry, pinned=True),
+        Definition("cancel", "", WRITE, "end everything that this pull request does", control.cancel),
+        Definition("stop", "", WRITE, "stop this pull request's preview", control.stop, closed=True),
+        Definition("extend", "<time>", WRITE, "keep the preview longer, such as 24h", control.extend, 1, 1),
+        Definition("logs", "[job]", ANYBODY, "where the logs of the newest jobs are", looks.logs, 0, 1),
+        Definition("status", "", ANYBODY, "what runs where, and what is locked", looks.status, closed=True),
+        Definition(
+            "approve",
+            "<sha>",
+            WRITE,
+            "let exactly this commit of a fork be built, or be deployed to a protected environment",
+            control.approve,
+            1,
+            1,
+        ),
+        Definition(
+            "lock",
+            "<environment> | --global [reason] | --info",
+            WRITE,
+            "let only you deploy there until it is freed; or say who holds it",
+            control.lock,
+            1,
+            40,
+            closed=True,
+        ),
+        Definition(
+            "unlock", "<environment> | --global", WRITE, "free a lock", control.unlock, 1, 1, closed=True
+        ),
+        Definition(
+            "plan",
+            "[environment]",
+            ANYBODY,
+            "say what a deploy would do, and do nothing",
+            looks.show_plan,
+            0,
+            1,
+        ),
+        Definition("help", "", ANYBODY, "this list", _help, closed=True),
     )
 }

@@ -1,92 +1,137 @@
-"""A slash-command in a pull request's comment. Only new comments count, and only people's."""
+"""Slash-commands in a pull request's comment. Only new comments count, and only people's."""
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from datetime import datetime
-from typing import Any
+from difflib import get_close_matches
 
 from gidgethub import sansio
+from sqlmodel import select
 
+from bot.commands.definition import Asked, Definition, Permission, Refused
 from bot.commands.grammar import Command, parse
-from bot.commands.table import COMMANDS, Definition
-from bot.decision import Cause, Decision
+from bot.commands.table import COMMANDS
+from bot.decision import Decision
 from bot.events.desk import Desk
-from bot.events.pull_request import ref_of
 from bot.events.router import Router
 from bot.github.forge import PullHead
-from bot.store.tables import Pull
+from bot.store.tables import CommandRow, CommandState, Pull
+from config.errors import ConfigError
 
 router = Router()
+
+_SHA = re.compile(r"^[0-9a-f]{7,40}$")
+_NEAR = 0.7  # below it a word is another bot's, and none of our business
+
+
+@router.on("issue_comment", action="edited")
+@router.on("issue_comment", action="deleted")
+async def changed(_event: sansio.Event, _desk: Desk) -> Decision:
+    return Decision("ignored: only a new comment gives commands")
 
 
 @router.on("issue_comment", action="created")
 async def commented(event: sansio.Event, desk: Desk) -> Decision:
+    """Each of a comment's commands, decided on its own."""
     issue, comment = event.data["issue"], event.data["comment"]
     author = (comment["user"] or {}).get("login", "")
     if "pull_request" not in issue:
         return Decision("ignored: a comment on an issue, not on a pull request")
     if (comment["user"] or {}).get("type") == "Bot" or author == await desk.github.login():
         return Decision("ignored: a bot's comment")
-    known = [
-        (command, COMMANDS[command.name]) for command in parse(comment["body"]) if command.name in COMMANDS
-    ]
-    if not known:
+    commands = [one for one in dict.fromkeys(parse(comment["body"] or "")) if _ours(one)]
+    if not commands:
         return Decision("ignored: a comment without a command")
-    command, definition = known[0]
-    if refusal := await _refusal(desk, definition, author):
-        return _refused(comment, refusal)
     head = await desk.github.pull(desk.repository, issue["number"])
-    announced = await desk.known_pull(issue["number"])
-    if problem := unsafe(head, announced, datetime.fromisoformat(comment["created_at"])):
-        return _refused(comment, f"denied: {problem}", head)
-    return await _act(desk, command, definition, head, comment)
+    written_at = datetime.fromisoformat(comment["created_at"])
+    asked = [
+        Asked(command, head, author, comment["id"], written_at, place)
+        for place, command in enumerate(commands)
+    ]
+    return await _next(desk, asked)
 
 
-async def _refusal(desk: Desk, definition: Definition, author: str) -> str | None:
-    if await desk.github.may_write(desk.repository, author):
-        return None
-    return f"denied: /{definition.name} needs {definition.permission}, which {author} has not"
+async def _next(desk: Desk, asked: list[Asked]) -> Decision:
+    """The first of a comment's commands that is not done; the delivery comes again for the others."""
+    known = await _known(desk, asked[0].comment_id)
+    left = [one for one in asked if one.line not in known or _undone(known[one.line])]
+    if not left:
+        return Decision("ignored: its commands are done already")
+    made = await decide(desk, left[0])
+    if made.later is None and len(left) > 1:
+        made = dataclasses.replace(made, later=0.0)
+    queue = [one.heard(CommandState.ACCEPTED, "waits for its turn") for one in left[1:]]
+    return dataclasses.replace(made, further=tuple(Decision("", heard=heard) for heard in queue))
 
 
-async def _act(
-    desk: Desk, command: Command, definition: Definition, head: PullHead, comment: dict[str, Any]
-) -> Decision:
-    cause = Cause(
-        kind=f"command /{command.name}",
-        key=f"comment:{desk.repository.id}:{comment['id']}",
-        ref=ref_of(head.number),
-        sha=head.sha,
-        actor=comment["user"]["login"],
-        pull_number=head.number,
-        comment_id=comment["id"],
-    )
-    decision = await definition.act(desk, command, head, cause)
-    reaction = (comment["id"], "eyes" if decision.cause else "confused")
-    return Decision(
-        f"/{command.name}: {decision.reason}",
-        decision.cause,
-        decision.jobs,
-        decision.pull,
-        decision.complaint,
-        reactions=(reaction,),
-    )
+def _undone(row: CommandRow) -> bool:
+    return row.state is CommandState.ACCEPTED and row.run_id is None
 
 
-def _refused(comment: dict[str, Any], reason: str, head: PullHead | None = None) -> Decision:
-    return Decision(reason, pull=head, reactions=((comment["id"], "confused"),))
+async def _known(desk: Desk, comment_id: int) -> dict[str, CommandRow]:
+    async with desk.store.reading() as session:
+        rows = (await session.exec(select(CommandRow).where(CommandRow.comment_id == comment_id))).all()
+    return {row.line: row for row in rows}
 
 
-def unsafe(head: PullHead, announced: Pull | None, written_at: datetime) -> str | None:
+async def decide(desk: Desk, asked: Asked) -> Decision:
+    """What one command leads to: a run, an answer or a refusal. Raises GitHubError."""
+    definition = COMMANDS.get(asked.command.name)
+    if definition is None:
+        nearest = get_close_matches(asked.command.name, COMMANDS, 1, _NEAR)[0]
+        return asked.refused(f"there is no command /{asked.command.name}. Did you mean /{nearest}?")
+    try:
+        return await _act(desk, definition, asked)
+    except (Refused, ConfigError) as refusal:
+        return asked.refused(str(refusal))
+
+
+async def _act(desk: Desk, definition: Definition, asked: Asked) -> Decision:
+    needs_write = definition.permission is Permission.WRITE
+    if needs_write and not await desk.may_write(asked.author):
+        raise Refused(f"/{definition.name} needs {definition.permission}, which {asked.author} has not")
+    if not asked.head.open and not definition.closed:
+        raise Refused(f"#{asked.head.number} is closed")
+    if definition.pinned:
+        asked = _named(asked)
+        announced = await desk.known_pull(asked.head.number)
+        if problem := unsafe(asked.head, announced, asked.written_at, asked.named):
+            raise Refused(problem)
+    if not definition.least <= len(asked.arguments) <= definition.most:
+        raise Refused(f"say {definition.form}")
+    return await definition.act(desk, asked)
+
+
+def _ours(command: Command) -> bool:
+    return command.name in COMMANDS or bool(get_close_matches(command.name, COMMANDS, 1, _NEAR))
+
+
+def _named(asked: Asked) -> Asked:
+    """The command without the commit that it names at its end."""
+    words = asked.arguments
+    if not words or not _SHA.match(words[-1]):
+        return asked
+    command = Command(asked.command.name, words[:-1])
+    return dataclasses.replace(asked, command=command, named=words[-1])
+
+
+def unsafe(
+    head: PullHead, announced: Pull | None, written_at: datetime, named: str | None = None
+) -> str | None:
     """Why a command must not act on `head`: its author may have seen another one.
 
     `written_at` and the announcement are both by GitHub's clock, to the second.
     """
-    if not head.open:
-        return f"#{head.number} is closed"
+    if named is not None:
+        if head.sha.startswith(named) and (not head.fork or named == head.sha):
+            return None
+        return f"the head is {head.sha}, and you named {named}"
     if head.fork:
-        return f"#{head.number} comes from a fork, which nobody has approved"
+        return f"#{head.number} comes from a fork: name the commit that you mean, {head.sha}"
     if announced is None or announced.announced_sha is None or announced.announced_at is None:
-        return "this head has not been announced yet; try again once its comment is there"
+        return f"this head has not been announced yet; try again now that it is, or name it: {head.sha}"
     if announced.announced_sha != head.sha:
         return f"the head has moved to {head.sha[:7]}, which the comment did not show"
     if written_at <= announced.announced_at:

@@ -9,6 +9,7 @@ from gidgethub import sansio
 from bot import plan
 from bot.decision import Cause, Decision
 from bot.events.desk import Desk, bad_config
+from bot.events.forks import fork
 from bot.events.push import skips
 from bot.events.router import Router
 from bot.github.forge import PullHead
@@ -26,13 +27,13 @@ async def wanted(event: sansio.Event, desk: Desk) -> Decision:
     head = await desk.github.pull(desk.repository, number)
     if not head.open:
         return Decision(f"ignored: #{number} is closed by now", pull=head)
-    if head.fork:
-        return Decision(f"ignored: #{number} comes from a fork, which nobody has approved", pull=head)
     if skips(await desk.github.commit_message(desk.repository, head.sha)):
         return Decision("ignored: the commit's message says to skip", pull=head)
     cause = Cause(
         "pull_request", _key(event.data, head.sha), ref_of(number), head.sha, _actor(event.data), number
     )
+    if head.fork:
+        return await fork(desk, head, cause)
     return await preview(desk, head, cause)
 
 

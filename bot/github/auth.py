@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from gidgethub.apps import get_jwt
+import jwt
+import structlog
 
-from bot.github.client import Client
+from bot.github.client import MOST_OFF, Client, GitHubRefused
 
-# GitHub takes App JWTs of at most 10 minutes; gidgethub issues them a minute in the past.
-_JWT_LIFE = 9 * 60
+# GitHub takes App JWTs that expire within 10 minutes and were issued in the past, by its own clock.
+_JWT_LIFE = 8 * 60
+_JWT_PAST = 60
 # What an App needs: https://docs.github.com/rest/overview/permissions-required-for-github-apps
 NEEDED = {"contents": "read", "statuses": "write", "pull_requests": "write", "deployments": "write"}
+# What `/setup` asks for: that, and what some events and gates want.
+ASKED = NEEDED | {
+    "metadata": "read",
+    "checks": "read",  # gates on checks
+    "issues": "read",  # to be sent issue_comment at all
+    "merge_queues": "read",  # merge_group
+}
 _LEVELS = [None, "read", "write", "admin"]
 _FRESH = 5 * 60  # seconds that a cached token must still live
+
+log = structlog.get_logger()
 
 
 class Auth(Protocol):
@@ -60,10 +74,38 @@ class TokenAuth:
         return [] if scopes is None or "repo" in scopes else ["repo"]
 
 
+class Renewing(Client):
+    """Asks once more with other credentials where GitHub does not take the first ones.
+
+    A refusal for good that is about credentials says what to do.
+    """
+
+    def __init__(self, *about: Any) -> None:
+        super().__init__(*about)
+        # From the Authorization that was refused to one that may be taken, None where there is none.
+        self.renewed: Callable[[str, GitHubRefused], Awaitable[str | None]] | None = None
+
+    async def _request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        try:
+            return await super()._request(method, url, headers, body)
+        except GitHubRefused as error:
+            if error.status == 403 and "installation has been suspended" in str(error):
+                sentence = f"{error}; whoever installed the App can end that in their settings at GitHub"
+                raise GitHubRefused(403, sentence) from error
+            if error.status != 401 or self.renewed is None:
+                raise
+            better = await self.renewed(headers.get("authorization", ""), error)
+            if better is None:
+                raise
+        return await super()._request(method, url, {**headers, "authorization": better}, body)
+
+
 @dataclass(frozen=True)
 class _Cached:
     token: str
-    expires_at: float  # seconds since 1970
+    expires_at: float  # seconds since 1970, by GitHub's clock
 
 
 class AppAuth:
@@ -74,20 +116,22 @@ class AppAuth:
         self._app_id = app_id
         self._private_key = private_key
         self._tokens: dict[int, _Cached] = {}
+        self._refused: dict[int, str] = {}
+        self._asking: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._installations: dict[str, int] = {}
         self._login: str | None = None
+        self._off = 0.0  # seconds that our clock is ahead of GitHub's
 
     async def token(self, full_name: str, installation_id: int | None) -> str:
-        installation = installation_id or await self._installation(full_name)
-        cached = self._tokens.get(installation)
-        if cached is None or cached.expires_at - time.time() < _FRESH:
-            cached = self._tokens[installation] = await self._new_token(installation, {})
-        return cached.token
+        return await self._of(full_name, installation_id, self._token)
 
     async def clone_token(self, full_name: str, installation_id: int | None) -> str:
-        installation = installation_id or await self._installation(full_name)
         narrowed = {"repositories": [full_name.partition("/")[2]], "permissions": {"contents": "read"}}
-        return (await self._new_token(installation, narrowed)).token
+
+        async def new(installation: int) -> str:
+            return (await self._new_token(installation, narrowed)).token
+
+        return await self._of(full_name, installation_id, new)
 
     async def login(self) -> str:
         if self._login is None:
@@ -102,16 +146,63 @@ class AppAuth:
             if _LEVELS.index(held.get(name)) < _LEVELS.index(level)
         ]
 
-    async def _installation(self, full_name: str) -> int:
-        if full_name not in self._installations:
-            answer = await self._client.getitem(f"/repos/{full_name}/installation", jwt=self._jwt())
-            self._installations[full_name] = answer["id"]
-        return self._installations[full_name]
+    async def renewed(self, authorization: str, error: GitHubRefused) -> str | None:
+        """Another Authorization for one that got a 401, None where there is no better one."""
+        scheme, _, credential = authorization.partition(" ")
+        if scheme == "bearer":
+            return self._by_github_clock(error)
+        for installation in list(self._asking):
+            cached = self._tokens.get(installation)
+            if cached is not None and cached.token == credential:
+                log.warning("an installation's token was revoked early", installation=installation)
+                self._refused[installation] = self._tokens.pop(installation).token
+            if self._refused.get(installation) == credential:
+                return f"token {await self._token(installation)}"
+        return None
+
+    def _by_github_clock(self, error: GitHubRefused) -> str | None:
+        if abs(error.off - self._off) <= MOST_OFF:
+            return None
+        self._off = error.off
+        log.warning("this machine's clock is off GitHub's: correct it", seconds=round(error.off))
+        return f"bearer {self._jwt()}"
+
+    async def _of(
+        self, full_name: str, installation_id: int | None, give: Callable[[int], Awaitable[str]]
+    ) -> str:
+        """What `give` gives for the installation that a repository has, or has by now."""
+        known = installation_id or self._installations.get(full_name)
+        if known is not None:
+            try:
+                return await give(known)
+            except GitHubRefused as error:
+                if error.status != 404:
+                    raise
+                self._tokens.pop(known, None)  # the App was removed, and perhaps installed again
+        answer = await self._client.getitem(f"/repos/{full_name}/installation", jwt=self._jwt())
+        self._installations[full_name] = int(answer["id"])
+        return await give(self._installations[full_name])
+
+    async def _token(self, installation: int) -> str:
+        async with self._asking[installation]:
+            cached = self._tokens.get(installation)
+            if cached is None or cached.expires_at - self._now() < _FRESH:
+                cached = self._tokens[installation] = await self._new_token(installation, {})
+            return cached.token
 
     async def _new_token(self, installation: int, narrowed: dict[str, Any]) -> _Cached:
         url = f"/app/installations/{installation}/access_tokens"
         answer = await self._client.post(url, data=narrowed, jwt=self._jwt())
         return _Cached(answer["token"], datetime.fromisoformat(answer["expires_at"]).timestamp())
 
+    def _now(self) -> float:
+        """Seconds since 1970 by GitHub's clock, as far as it is known."""
+        return time.time() - self._off
+
     def _jwt(self) -> str:
-        return get_jwt(app_id=str(self._app_id), private_key=self._private_key, expiration=_JWT_LIFE)
+        issued = int(self._now()) - _JWT_PAST
+        claims = {"iat": issued, "exp": issued + _JWT_PAST + _JWT_LIFE, "iss": str(self._app_id)}
+        try:
+            return jwt.encode(claims, self._private_key, algorithm="RS256")
+        except (ValueError, TypeError, jwt.PyJWTError):
+            raise GitHubRefused(0, "GITHUB_APP_PRIVATE_KEY is not an RSA private key in PEM form") from None

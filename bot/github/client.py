@@ -25,6 +25,7 @@ _MOST_REDIRECTS = 5
 # says when, a secondary limit means at least a minute.
 _UNSAID_WAIT = 60.0
 _BROKEN_WAIT = 5.0
+MOST_OFF = 30  # seconds that our clock may be off GitHub's before it is worth a word
 
 
 class GitHubError(Exception):
@@ -40,11 +41,12 @@ class GitHubUnavailable(GitHubError):
 
 
 class GitHubRefused(GitHubError):
-    """No, and asking again changes nothing."""
+    """No, and asking again changes nothing. `off`: seconds that our clock is ahead of GitHub's, at a 401."""
 
-    def __init__(self, status: int, sentence: str) -> None:
+    def __init__(self, status: int, sentence: str, off: float = 0.0) -> None:
         super().__init__(sentence)
         self.status = status
+        self.off = off
 
 
 class Client(gidgethub_abc.GitHubAPI):
@@ -105,9 +107,10 @@ def _classified(method: str, url: str, response: httpx2.Response) -> tuple[int, 
         raise GitHubUnavailable(message, _wait(headers, _BROKEN_WAIT))
     if status == 429 or (status == 403 and _limited(response)):
         raise GitHubUnavailable(message, _wait(headers, _UNSAID_WAIT))
-    if status == 401:
-        message += _clock(headers)
-    raise GitHubRefused(status, message)
+    off = _off(headers) if status == 401 else 0.0
+    if abs(off) > MOST_OFF:
+        message += f"; this machine's clock is {off:+.0f} s off GitHub's"
+    raise GitHubRefused(status, message, off)
 
 
 def _is_json(content: bytes) -> bool:
@@ -151,10 +154,9 @@ def _wait(headers: Mapping[str, str], unsaid: float) -> float:
     return unsaid
 
 
-def _clock(headers: Mapping[str, str]) -> str:
-    """How far our clock is off GitHub's, where that explains a 401."""
+def _off(headers: Mapping[str, str]) -> float:
+    """Seconds that our clock is ahead of GitHub's, 0 where GitHub does not tell its time."""
     try:
-        off = (now() - parsedate_to_datetime(headers["date"])).total_seconds()
+        return (now() - parsedate_to_datetime(headers["date"])).total_seconds()
     except (KeyError, ValueError, TypeError):
-        return ""
-    return f"; this machine's clock is {off:+.0f} s off GitHub's" if abs(off) > 30 else ""
+        return 0.0

@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 
-from bot.github.auth import AppAuth, Auth, TokenAuth
+from bot.github.auth import AppAuth, Auth, Renewing, TokenAuth
 from bot.github.client import Client, GitHubRefused
 from bot.store.tables import Repository
 from config.errors import ConfigError
@@ -32,6 +33,10 @@ class PullHead:
     base: str
     fork: bool
     open: bool
+    author: str = ""
+    draft: bool = False
+    merged: bool = False
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class GitHub:
         """GitHub as `settings` say. Raises ConfigError where they hold no credentials."""
         limits = httpx2.Limits(max_connections=20)
         async with httpx2.AsyncClient(timeout=_TIMEOUT, limits=limits, follow_redirects=False) as http:
-            client = Client(http, settings.github_api_url)
+            client = Renewing(http, settings.github_api_url)
             yield cls(client, _auth(client, settings), settings.github_url)
 
     async def check(self) -> str:
@@ -103,15 +108,77 @@ class GitHub:
         answer = await self._get(repository, f"/pulls/{number}")
         return pull_head(answer)
 
-    async def may_write(self, repository: Repository, login: str) -> bool:
-        """Whether `login` has write access; `author_association` would not tell."""
+    async def permission(self, repository: Repository, login: str) -> str:
+        """admin, write, read or none; `author_association` would not tell."""
         try:
             answer = await self._get(repository, "/collaborators/{login}/permission", login=login)
         except GitHubRefused as error:
             if error.status == 404:
-                return False
+                return "none"
             raise
-        return answer["permission"] in ("write", "admin")
+        return str(answer["permission"])
+
+    async def branch_head(self, repository: Repository, branch: str) -> str | None:
+        """The commit that a branch is at, None where there is no such branch."""
+        try:
+            answer = await self._get(repository, "/branches/{branch}", branch=branch)
+        except GitHubRefused as error:
+            if error.status == 404:
+                return None
+            raise
+        return str(answer["commit"]["sha"])
+
+    async def tree(self, repository: Repository, sha: str) -> str:
+        """The git tree of a commit."""
+        return str((await self._get(repository, f"/commits/{sha}"))["commit"]["tree"]["sha"])
+
+    async def approvers(self, repository: Repository, number: int, sha: str) -> list[str]:
+        """Who approves of a pull request's commit `sha`: each reviewer's newest word that says yes or no."""
+        newest: dict[str, str] = {}
+        for review in await self._get(repository, f"/pulls/{number}/reviews{{?per_page}}", per_page="100"):
+            state, who = review["state"], (review["user"] or {}).get("login", "")
+            if state in ("CHANGES_REQUESTED", "DISMISSED") or (
+                state == "APPROVED" and review["commit_id"] == sha
+            ):
+                newest[who] = state
+        if "CHANGES_REQUESTED" in newest.values():
+            return []
+        return sorted(who for who, state in newest.items() if state == "APPROVED" and who)
+
+    async def contexts(self, repository: Repository, sha: str) -> dict[str, str]:
+        """What statuses and check runs say of a commit: success, pending or failure for each name."""
+        statuses = await self._get(repository, f"/commits/{sha}/status{{?per_page}}", per_page="100")
+        runs = await self._get(repository, f"/commits/{sha}/check-runs{{?per_page}}", per_page="100")
+        said = {status["context"]: status["state"] for status in statuses["statuses"]}
+        for run in runs["check_runs"]:
+            good = run["conclusion"] in ("success", "neutral", "skipped")
+            said[run["name"]] = (
+                "pending" if run["status"] != "completed" else "success" if good else "failure"
+            )
+        return said
+
+    async def required_contexts(self, repository: Repository, branch: str) -> list[str]:
+        """What a branch's protection requires to be green; none where it has none or we may not look."""
+        answer = await self._get(repository, "/branches/{branch}", branch=branch)
+        protection = answer.get("protection") or {}
+        return list((protection.get("required_status_checks") or {}).get("contexts") or ())
+
+    async def behind(self, repository: Repository, base: str, sha: str) -> int:
+        """How many commits of `base` are not in `sha`."""
+        basehead = f"{quote(base, safe='')}...{sha}"
+        return int((await self._get(repository, f"/compare/{basehead}"))["behind_by"])
+
+    async def update_branch(self, repository: Repository, number: int, sha: str) -> None:
+        """Merge the base into a pull request's branch, if its head is still `sha`."""
+        token = await self._token(repository)
+        url = f"/repos/{repository.full_name}/pulls/{number}/update-branch"
+        await self._client.put(url, data={"expected_head_sha": sha}, oauth_token=token)
+
+    async def reacted(self, repository: Repository, comment_id: int, content: str) -> set[str]:
+        """Who reacted to a comment with `content`."""
+        path = f"/issues/comments/{comment_id}/reactions{{?content,per_page}}"
+        found = await self._get(repository, path, content=content, per_page="100")
+        return {(reaction["user"] or {}).get("login", "") for reaction in found}
 
     async def set_status(self, repository: Repository, sha: str, body: dict[str, str]) -> None:
         await self._post(repository, f"/statuses/{sha}", body)
@@ -187,6 +254,10 @@ def pull_head(pull: dict[str, Any]) -> PullHead:
         base=base["ref"],
         fork=head["repo"] is None or head["repo"]["id"] != base["repo"]["id"],
         open=pull["state"] == "open",
+        author=(pull.get("user") or {}).get("login", ""),
+        draft=bool(pull.get("draft")),
+        merged=bool(pull.get("merged")),
+        labels=tuple(label["name"] for label in pull.get("labels") or ()),
     )
 
 
@@ -194,11 +265,14 @@ def _comment(answer: dict[str, Any]) -> Comment:
     return Comment(int(answer["id"]), datetime.fromisoformat(answer["updated_at"]))
 
 
-def _auth(client: Client, settings: Settings) -> Auth:
+def _auth(client: Renewing, settings: Settings) -> Auth:
     if settings.github_token:
         return TokenAuth(client, settings.github_token.get_secret_value())
     if settings.github_app_id and settings.github_app_private_key:
-        return AppAuth(client, settings.github_app_id, settings.github_app_private_key.get_secret_value())
+        key = settings.github_app_private_key.get_secret_value()
+        app = AppAuth(client, settings.github_app_id, key)
+        client.renewed = app.renewed
+        return app
     raise ConfigError(
         "GitHub credentials are missing: set BLACKTREE_GITHUB_TOKEN, or BLACKTREE_GITHUB_APP_ID with "
         "BLACKTREE_GITHUB_APP_PRIVATE_KEY_FILE"

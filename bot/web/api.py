@@ -19,6 +19,7 @@ from bot.logs import LogStore
 from bot.store.database import Store
 from bot.store.tables import (
     Delivery,
+    DeliveryState,
     Environment,
     Image,
     Job,
@@ -29,6 +30,7 @@ from bot.store.tables import (
     StepRow,
     WorkerRow,
 )
+from workers.contract.messages import now
 
 _MOST = 100
 _TOO_LARGE = 2**31  # for an id's column
@@ -54,7 +56,8 @@ class Api:
             "/deliveries": self.deliveries,
             "/deliveries/{guid}": self.delivery,
         }
-        return [Route(path, endpoint) for path, endpoint in paths.items()]
+        replay = Route("/deliveries/{guid}/replay", self.replay, methods=["POST"])
+        return [*(Route(path, endpoint) for path, endpoint in paths.items()), replay]
 
     async def runs(self, request: Request) -> Response:
         """The newest runs, `?limit=` at most 100, older than run `?before=`."""
@@ -128,6 +131,18 @@ class Api:
         if row is None:
             raise HTTPException(404, "there is no such delivery")
         return JSONResponse(row.model_dump(mode="json"))
+
+    async def replay(self, request: Request) -> Response:
+        """Decide about a delivery again, from GitHub's state of now; what it has caused is not done twice."""
+        self._authorize(request)
+        if "origin" in request.headers and self.token is None:
+            raise HTTPException(403, "a web page may not replay deliveries")
+        async with self.store.transaction() as session:
+            row = await session.get(Delivery, request.path_params["guid"])
+            if row is None:
+                raise HTTPException(404, "there is no such delivery")
+            row.state, row.attempts, row.due_at = DeliveryState.RECEIVED, 0, now()
+        return JSONResponse({"message": "it is decided about again"}, status_code=202)
 
     def _authorize(self, request: Request) -> None:
         """A bearer token where one is set; without one only this machine itself may ask."""

@@ -71,8 +71,10 @@ def by_token(world: World, credential: str) -> Principal | None:
     if user := world.user_by_token(credential):
         return Principal("user", user.login, user)
     token = world.tokens.get(credential)
-    if not token or token.expires_at <= world.now() or token.installation.suspended_at:
+    if not token or token.expires_at <= world.now() or token.installation.id not in world.installations:
         return None
+    if token.installation.suspended_at:
+        raise Refusal(403, "This installation has been suspended")
     return Principal("installation", f"installation {token.installation.id}", world.app.bot, token)
 
 
@@ -87,7 +89,7 @@ def _app(world: World, credential: str) -> Principal:
     except jwt.PyJWTError:
         raise Refusal(401, "A JSON web token could not be decoded") from None
     now = world.now().timestamp()
-    if str(claims.get("iss")) not in (str(world.app.id), f"Iv1.{world.app.id:016x}"):
+    if str(claims.get("iss")) not in (str(world.app.id), world.app.client_id):
         raise Refusal(401, "Integration not found")
     issued, expires = claims.get("iat"), claims.get("exp")
     if not isinstance(issued, int | float) or issued > now:

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tests.github.access import NOBODY, Principal, by_token, may, sees
+from tests.github.access import NOBODY, Principal, Refusal, by_token, may, sees
 from tests.github.git import environment
 from tests.github.model import Repository
 from tests.github.pushes import received
@@ -54,13 +54,18 @@ def _admit(
     world: World, request: Request, repository: Repository | None, pushing: bool
 ) -> tuple[Response | None, Principal]:
     password = _password(request.headers.get("authorization"))
-    principal = NOBODY if password is None else by_token(world, password)
+    try:
+        principal = NOBODY if password is None else by_token(world, password)
+    except Refusal as refusal:
+        return Response(refusal.message, refusal.status), NOBODY
     if principal is None:
         return Response("Invalid username or token.", 401, CHALLENGE), NOBODY
     if principal is NOBODY and (pushing or repository is None or repository.private):
         return Response("Authentication required.", 401, CHALLENGE), NOBODY
     if repository is None or not sees(principal, repository):
         return Response("Repository not found.", 404), NOBODY
+    if pushing and repository.archived:
+        return Response("This repository was archived so it is read-only.", 403), NOBODY
     level = "write" if pushing else "read"
     if not may(principal, repository, ("contents",), level, "write" if pushing else "read"):
         text = f"Permission to {repository.full_name}.git denied to {principal.name}."

@@ -48,7 +48,7 @@ class Contract:
 
     @classmethod
     def load(cls, path: Path) -> "Contract":
-        return cls(json.loads(path.read_bytes()))
+        return cls(json.loads(path.read_bytes(), object_hook=_nullable))
 
     @classmethod
     def find(cls) -> "Contract | None":
@@ -177,17 +177,30 @@ class Contract:
                 self.violations.append(f"{where}: {place} {one.message[:LONGEST_MESSAGE]}".rstrip())
 
 
+def _nullable(schema: Json) -> Json:
+    """The description lists no null in an enum that it calls nullable, and means that it may be null."""
+    values = schema.get("enum")
+    if schema.get("nullable") is True and isinstance(values, list) and None not in values:
+        values.append(None)
+    return schema
+
+
 def _correct(description: Json) -> None:
     """Where the description contradicts itself and GitHub, the right half counts.
 
     A listed installation belongs to a user and an enterprise at once (allOf), a single one to either.
-    A directory is an array, which has no property to discriminate by.
+    A directory is an array, which has no property to discriminate by. A pull request whose fork was deleted
+    has no head repository any more.
     """
     paths = description["paths"]
     installations = paths["/app/installations"]["get"]["responses"]["200"]["content"][JSON_TYPE]["schema"]
     installations["items"] = {"$ref": "#/components/schemas/installation"}
     contents = paths["/repos/{owner}/{repo}/contents/{path}"]["get"]["responses"]["200"]["content"]
     contents[JSON_TYPE]["schema"].pop("discriminator", None)
+    for name in ("pull-request", "pull-request-simple", "webhooks_pull_request_5"):
+        head = description["components"]["schemas"][name]["properties"]["head"]["properties"]
+        if "anyOf" not in head["repo"]:
+            head["repo"] = {"anyOf": [head["repo"], {"enum": [None]}]}
 
 
 def _roots(error: Any) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""The App's key pair, made once in a process."""
+"""The App's key pair: one that is made once in a process, or a new one."""
 
 import functools
 
@@ -8,7 +8,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 @functools.cache
 def key_pair() -> tuple[str, str]:
-    """A private and its public RSA key, both PEM."""
+    """A private and its public RSA key, both PEM; always the same in one process."""
+    return new_key_pair()
+
+
+def new_key_pair() -> tuple[str, str]:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

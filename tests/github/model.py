@@ -56,7 +56,10 @@ class Repository:
     default_branch: str = "main"
     collaborators: dict[str, Permission] = field(default_factory=dict)
     parent: "Repository | None" = None
+    archived: bool = False
     pulls: dict[int, "Pull"] = field(default_factory=dict)
+    issues: dict[int, "Issue"] = field(default_factory=dict)
+    protections: dict[str, "Protection"] = field(default_factory=dict)
 
     @property
     def full_name(self) -> str:
@@ -75,6 +78,10 @@ class Repository:
     async def head(self, branch: str | None = None) -> str | None:
         """The SHA that a branch (by default the default branch) is at."""
         return await self.bare.resolve(f"refs/heads/{branch or self.default_branch}")
+
+    def next_number(self) -> int:
+        """Of the next pull request or issue: they share their numbers."""
+        return max((*self.pulls, *self.issues), default=0) + 1
 
     def role(self, user: User) -> Permission:
         """The highest role that `user` has here."""
@@ -111,6 +118,68 @@ class Pull:
     additions: int = 0
     deletions: int = 0
     changed_files: int = 0
+    labels: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Issue:
+    """One that is no pull request."""
+
+    id: int
+    number: int
+    repository: Repository
+    user: User
+    title: str
+    body: str | None
+    created_at: datetime
+    updated_at: datetime
+    labels: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Protection:
+    """What a branch asks of a merge into it. `ruleset`: by a rule set, which everybody may read."""
+
+    checks: tuple[str, ...] = ()
+    reviews: int = 0
+    strict: bool = False
+    ruleset: bool = False
+
+
+@dataclass(frozen=True)
+class Review:
+    id: int
+    pull: Pull
+    user: User
+    state: str
+    sha: str
+    body: str
+    submitted_at: datetime
+
+
+@dataclass
+class CheckRun:
+    """`conclusion` None: it is not over. `suite` is the id of its suite: one for each commit."""
+
+    id: int
+    repository: Repository
+    sha: str
+    name: str
+    conclusion: str | None
+    suite: int
+    started_at: datetime
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Release:
+    id: int
+    repository: Repository
+    tag: str
+    target: str
+    author: User
+    prerelease: bool
+    created_at: datetime
 
 
 @dataclass
@@ -248,6 +317,14 @@ class InstallationToken:
         )
 
 
+@dataclass(frozen=True)
+class Code:
+    """What a manifest's form gave: good for the keys of that App, once."""
+
+    app_id: int
+    expires_at: datetime
+
+
 @dataclass
 class App:
     """The GitHub App. `permissions` and `events` are what an installation gets by default."""
@@ -261,6 +338,13 @@ class App:
     hook: Hook = field(repr=False)
     permissions: dict[str, str]
     created_at: datetime
+    name: str = "Blacktree"
+    website: str = "https://blacktree.example"
+    client_secret: str = field(default_factory=lambda: secrets.token_hex(20), repr=False)
+
+    @property
+    def client_id(self) -> str:
+        return f"Iv1.{self.id:016x}"
 
     @property
     def webhook_secret(self) -> str:

@@ -64,7 +64,7 @@ class PostOffice:
         self._feed = feed
         self._ids = ids
         self._now = now
-        self._app_id = app_id
+        self.app_id = app_id
         self._queues: dict[int, asyncio.Queue[Delivery]] = {}
         self._waiting = 0
         self._workers: list[asyncio.Task[None]] = []
@@ -146,7 +146,7 @@ class PostOffice:
     async def _try(self, delivery: Delivery) -> None:
         hook = delivery.hook
         body = body_of(hook, delivery.payload)
-        target = ("repository", hook.repository.id) if hook.repository else ("integration", self._app_id)
+        target = ("repository", hook.repository.id) if hook.repository else ("integration", self.app_id)
         delivery.request_headers = headers_of(delivery, body, target)
         delivery.delivered_at = self._now()
         started = time.monotonic()

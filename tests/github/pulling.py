@@ -84,6 +84,27 @@ async def merge(world: World, pull: Pull, sender: User, *, squash: bool, message
     return sha
 
 
+async def update(world: World, pull: Pull, sender: User) -> bool:
+    """Merge the base into the head, on the server; False where there are conflicts."""
+    source, bare = pull.head_repository, pull.repository.bare
+    if source is None:
+        return False
+    async with world.locks[source.id]:
+        before = pull.head_sha
+        tree = await bare.merge_tree(before, pull.base_sha)
+        if not tree:
+            return False
+        message = f"Merge branch '{pull.base}' into {pull.head}"
+        signature = sender.signature(world.now())
+        sha = await bare.commit_tree(tree, [before, pull.base_sha], message, signature)
+        if source is not pull.repository:
+            await source.bare.git("fetch", "--quiet", "--no-tags", str(bare.path), sha)
+        await source.bare.update_ref(f"refs/heads/{pull.head}", sha)
+    await pushed(world, source, f"refs/heads/{pull.head}", before, sha, sender)
+    await branch_moved(world, source, pull.head, before, sha, sender)
+    return True
+
+
 async def branch_moved(
     world: World, repository: Repository, branch: str, before: str, after: str, sender: User
 ) -> None:

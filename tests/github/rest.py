@@ -185,6 +185,8 @@ def _admit(call: Call, route: Route) -> None:
     if not may(principal, call.repository, route.permissions, route.level, route.role):
         kind = "integration" if principal.kind == "installation" else "personal access token"
         raise Refusal(403, f"Resource not accessible by {kind}")
+    if call.repository.archived and route.method != "GET":
+        raise Refusal(403, "Repository was archived so is read-only.")
 
 
 def _error(refusal: Refusal) -> Json:

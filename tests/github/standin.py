@@ -2,16 +2,20 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import httpx2
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tests.github import rest
+from tests.github import manifest, rest
+from tests.github.acts import Acts
+from tests.github.administration import Administration
 from tests.github.announce import ping
 from tests.github.api.statuses import newest
 from tests.github.backend import serve_git
@@ -25,7 +29,6 @@ from tests.github.model import (
     Delivery,
     Deployment,
     Hook,
-    Installation,
     Json,
     Permission,
     Reaction,
@@ -41,7 +44,7 @@ T = TypeVar("T")
 PATIENCE = 30.0
 
 
-class GitHub:
+class GitHub(Acts, Administration):
     """`url` is the base of pages and clones, `api_url` that of the API, as on GitHub Enterprise Server."""
 
     def __init__(self, world: World, client: httpx2.AsyncClient, contract: Contract | None) -> None:
@@ -73,7 +76,7 @@ class GitHub:
             await rest.serve_api(self.world, self.contract, scope, receive, send)
             return
         if ".git/" not in path:
-            await Response("Not Found", 404)(scope, receive, send)
+            await (await self._page(Request(scope, receive)))(scope, receive, send)
             return
         fault = self.faults.take(scope["method"], path)
         if fault:
@@ -81,9 +84,16 @@ class GitHub:
         if fault and fault.drop:
             await rest.drop(receive, send)
         elif fault and fault.status:
-            await Response(str(fault.body or ""), fault.status, dict(fault.headers))(scope, receive, send)
+            body = fault.body if isinstance(fault.body, bytes) else str(fault.body or "")
+            await Response(body, fault.status, dict(fault.headers))(scope, receive, send)
         else:
             await serve_git(self.world, scope, receive, send)
+
+    async def _page(self, request: Request) -> Response:
+        """Of the web's pages there is one: the form that makes an App."""
+        if request.method == "POST" and manifest.FORM.fullmatch(request.url.path):
+            return await manifest.serve_form(self.world, request)
+        return Response("Not Found", 404)
 
     @property
     def url(self) -> str:
@@ -105,6 +115,11 @@ class GitHub:
     def requests(self) -> list[LoggedRequest]:
         """Every API request so far, oldest first."""
         return self.world.requests
+
+    def count(self, method: str = "*", path: str = "") -> int:
+        """How many API requests so far had this method and a path in which the expression is found."""
+        found = [one for one in self.requests if method in ("*", one.method)]
+        return sum(re.search(path, one.path) is not None for one in found)
 
     @property
     def deliveries(self) -> list[Delivery]:
@@ -145,24 +160,6 @@ class GitHub:
         await fork.bare.create(fork.default_branch)
         await fork.bare.git("fetch", "--quiet", str(repository.bare.path), "+refs/heads/*:refs/heads/*")
         return fork
-
-    def rename(self, repository: Repository, full_name: str) -> None:
-        """The old name is answered with redirects from now on."""
-        self.world.rename(repository, full_name)
-
-    def install_app(self, *repositories: Repository, permissions: Mapping[str, str] | None = None) -> int:
-        """The id of the installation of the App in the account that owns these repositories."""
-        world, owner = self.world, repositories[0].owner
-        found = next((one for one in world.installations.values() if one.account is owner), None)
-        installation = found or Installation(next(world.ids), owner, dict(world.app.permissions), world.now())
-        world.installations[installation.id] = installation
-        installation.repositories |= {repository.id for repository in repositories}
-        if permissions is not None:
-            installation.permissions = {"metadata": "read", **permissions}
-        return installation.id
-
-    def uninstall_app(self, installation_id: int) -> None:
-        del self.world.installations[installation_id]
 
     def add_hook(
         self,
@@ -278,6 +275,14 @@ class GitHub:
         """The id of a new comment on a pull request."""
         path = f"/repos/{repository.full_name}/issues/{number}/comments"
         return int((await self.api(user, "POST", path, {"body": body}))["id"])
+
+    async def open_issue(
+        self, repository: Repository, user: User, title: str = "An issue", body: str = ""
+    ) -> int:
+        """The number of a new issue; `comment` comments on it as on a pull request."""
+        wish = {"title": title, **({"body": body} if body else {})}
+        issue = await self.api(user, "POST", f"/repos/{repository.full_name}/issues", wish)
+        return int(issue["number"])
 
     async def edit_comment(self, repository: Repository, comment: int, user: User, body: str) -> None:
         path = f"/repos/{repository.full_name}/issues/comments/{comment}"

@@ -15,6 +15,8 @@ from tests.github.feed import Feed
 from tests.github.keys import key_pair
 from tests.github.model import (
     App,
+    CheckRun,
+    Code,
     Comment,
     Deployment,
     Hook,
@@ -23,7 +25,9 @@ from tests.github.model import (
     Permission,
     Pull,
     Reaction,
+    Release,
     Repository,
+    Review,
     Status,
     User,
     random_token,
@@ -37,8 +41,14 @@ PERMISSIONS = {
     "deployments": "write",
     "pull_requests": "write",
     "issues": "write",
+    "checks": "read",
 }
-EVENTS = frozenset({"push", "pull_request", "issue_comment", "create", "delete", "merge_group"})
+EVENTS = frozenset(
+    {
+        *("push", "pull_request", "pull_request_review", "issue_comment", "create", "delete", "merge_group"),
+        *("release", "check_suite", "check_run", "repository"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,10 @@ class World:
     comments: dict[int, Comment] = field(default_factory=dict)
     reactions: dict[int, Reaction] = field(default_factory=dict)
     deployments: dict[int, Deployment] = field(default_factory=dict)
+    reviews: dict[int, Review] = field(default_factory=dict)
+    check_runs: dict[int, CheckRun] = field(default_factory=dict)
+    codes: dict[str, Code] = field(default_factory=dict)
+    releases: dict[int, Release] = field(default_factory=dict)
     statuses: dict[tuple[int, str], list[Status]] = field(default_factory=lambda: defaultdict(list))
     requests: list[LoggedRequest] = field(default_factory=list)
     used: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -172,6 +186,13 @@ class World:
         token = InstallationToken(random_token("ghs_", 92), installation, permissions, repositories, expires)
         self.tokens[token.token] = token
         return token
+
+    def adopt(self, app: App) -> None:
+        """Let this be the App that the stand-in knows; the one before is gone, with its installations."""
+        self.app = app
+        self.post.app_id = app.id
+        self.installations.clear()
+        self.tokens.clear()
 
     def _make_app(self) -> App:
         private, public = key_pair()

@@ -2,12 +2,13 @@
 
 from tests.github.access import Refusal
 from tests.github.announce import comment_changed
-from tests.github.api.pulls import pull_of
+from tests.github.api.issues import issue_of
 from tests.github.api.repositories import REPO
 from tests.github.api.routing import Answer, Call, Routes
 from tests.github.feed import CommentCreated, CommentDeleted, CommentEdited, ReactionAdded, ReactionRemoved
-from tests.github.model import REACTIONS, Comment, Reaction
+from tests.github.model import REACTIONS, Comment, Reaction, User
 from tests.github.shapes import pulls
+from tests.github.world import World
 
 routes = Routes()
 ON_PULL = REPO + "/issues/{number}/comments"
@@ -46,22 +47,22 @@ def _may_change(call: Call, comment: Comment) -> None:
 
 @routes.on("GET", ON_PULL, *EITHER)
 async def listing(call: Call) -> Answer:
-    pull = pull_of(call)
+    issue = issue_of(call)
     found = [
         comment
         for comment in call.world.comments.values()
-        if comment.repository is call.repository and comment.number == pull.number
+        if comment.repository is call.repository and comment.number == issue.number
     ]
     return call.listing(found, pulls.comment)
 
 
 @routes.on("POST", ON_PULL, *EITHER, role="read")
 async def create(call: Call) -> Answer:
-    world, pull, now = call.world, pull_of(call), call.world.now()
+    world, issue, now = call.world, issue_of(call), call.world.now()
     comment = Comment(
         id=next(world.ids),
         repository=call.repository,
-        number=pull.number,
+        number=issue.number,
         user=call.principal.actor,
         body=_body(call),
         created_at=now,
@@ -115,13 +116,19 @@ async def reactions(call: Call) -> Answer:
 async def react(call: Call) -> Answer:
     world, comment, user = call.world, comment_of(call), call.principal.actor
     content = call.required("content", str, values=REACTIONS)
+    reaction, new = reacted(world, comment.id, user, content)
+    return Answer(pulls.reaction(world, reaction), 201 if new else 200)
+
+
+def reacted(world: World, comment_id: int, user: User, content: str) -> tuple[Reaction, bool]:
+    """The one reaction of this content that `user` has, and whether it is new."""
     for old in world.reactions.values():
-        if (old.comment_id, old.user, old.content) == (comment.id, user, content):
-            return Answer(pulls.reaction(world, old))
-    reaction = Reaction(next(world.ids), comment.id, user, content, world.now())
+        if (old.comment_id, old.user, old.content) == (comment_id, user, content):
+            return old, False
+    reaction = Reaction(next(world.ids), comment_id, user, content, world.now())
     world.reactions[reaction.id] = reaction
     world.feed.publish(ReactionAdded(reaction))
-    return Answer(pulls.reaction(world, reaction), 201)
+    return reaction, True
 
 
 @routes.on("DELETE", ONE + "/reactions/{reaction}", *EITHER, role="read")

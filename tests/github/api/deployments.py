@@ -3,6 +3,7 @@
 from urllib.parse import urlsplit
 
 from tests.github.access import Refusal
+from tests.github.announce import deployment_made, deployment_moved
 from tests.github.api.repositories import REPO
 from tests.github.api.routing import Answer, Call, Routes
 from tests.github.api.statuses import newest
@@ -68,6 +69,7 @@ async def create(call: Call) -> Answer:
     )
     world.deployments[deployment.id] = deployment
     world.feed.publish(DeploymentCreated(deployment))
+    deployment_made(world, deployment)
     return Answer(reports.deployment(world, deployment), 201)
 
 
@@ -135,6 +137,7 @@ def _url(call: Call, name: str) -> str:
 def _post(world: World, deployment: Deployment, status: DeploymentStatus) -> None:
     deployment.statuses.append(status)
     world.feed.publish(DeploymentStatusPosted(deployment, status))
+    deployment_moved(world, deployment, status)
 
 
 def _retire_others(world: World, deployment: Deployment, status: DeploymentStatus) -> None:

@@ -66,6 +66,10 @@ async def create(call: Call) -> Answer:
     content_type = config.get("content_type", "form")
     if content_type not in ("json", "form"):
         raise Refusal(422, "Validation Failed")
+    own = [each for each in world.hooks.values() if each.repository is call.repository]
+    if any(each.url == url for each in own):
+        error = {"resource": "Hook", "code": "custom", "message": "Hook already exists on this repository"}
+        raise Refusal(422, "Validation Failed", [error])
     hook = Hook(
         id=next(world.ids),
         url=url,
@@ -84,6 +88,22 @@ async def create(call: Call) -> Answer:
 @routes.on("GET", ONE, "repository_hooks", role="admin")
 async def one(call: Call) -> Answer:
     return Answer(apps.hook(call.world, hook_of(call)))
+
+
+@routes.on("PATCH", ONE, "repository_hooks", role="admin")
+async def edit(call: Call) -> Answer:
+    """A config that is given takes the place of the whole old one, its secret included."""
+    hook, config = hook_of(call), call.field("config", dict, {})
+    if config:
+        if not config.get("url"):
+            raise Refusal(422, "Validation Failed")
+        hook.url, hook.secret = config["url"], config.get("secret")
+        hook.content_type = config.get("content_type", "form")
+    events = frozenset(call.field("events", list, sorted(hook.events)))
+    added, removed = call.field("add_events", list, []), call.field("remove_events", list, [])
+    hook.events = (events | frozenset(added)) - frozenset(removed)
+    hook.active = call.field("active", bool, hook.active)
+    return Answer(apps.hook(call.world, hook))
 
 
 @routes.on("DELETE", ONE, "repository_hooks", role="admin")

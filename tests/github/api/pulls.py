@@ -63,7 +63,7 @@ async def _create(call: Call) -> Answer:
     now = world.now()
     pull = Pull(
         id=next(world.ids),
-        number=max(repository.pulls, default=0) + 1,
+        number=repository.next_number(),
         repository=repository,
         user=user,
         title=title,
@@ -141,6 +141,26 @@ async def edit(call: Call) -> Answer:
         else:
             await pulling.reopened(world, pull, user)
     return Answer(pulls.pull(world, pull))
+
+
+@routes.on("PUT", ONE + "/update-branch", "pull_requests", role="read")
+async def update_branch(call: Call) -> Answer:
+    """The base merged into the head; GitHub does it after its answer, here it is done before."""
+    world, pull = call.world, pull_of(call)
+    source, person = pull.head_repository, call.principal.kind == "user"
+    writer = source and source.role(call.principal.actor) in ("write", "maintain", "admin")
+    if not source or not (writer if person else source is call.repository):
+        raise Refusal(403, "Resource not accessible by integration")
+    if call.field("expected_head_sha", str, pull.head_sha) != pull.head_sha:
+        raise Refusal(422, "expected head sha didn\u2019t match current head ref.")
+    if pull.state != "open":
+        raise Refusal(422, "Pull request is closed")
+    if await call.repository.bare.is_ancestor(pull.base_sha, pull.head_sha):
+        raise Refusal(422, "There are no new commits on the base branch.")
+    if not await pulling.update(world, pull, call.principal.actor):
+        raise Refusal(422, "merge conflict between base and head")
+    url = f"{repositories.api(world, call.repository)}/pulls/{pull.number}"
+    return Answer({"message": "Updating pull request branch.", "url": url}, 202)
 
 
 @routes.on("PUT", ONE + "/merge", "contents")

@@ -8,6 +8,7 @@ from tests.github.shapes import accounts, pulls, repositories
 routes = Routes()
 REPO = "/repos/{owner}/{repo}"
 FILES_SHOWN = 300
+HEADS = "refs/heads/"
 
 
 async def commit_of(call: Call, ref: str) -> str:
@@ -86,18 +87,52 @@ async def commit(call: Call) -> Answer:
 
 @routes.on("GET", REPO + "/branches", "contents")
 async def branches(call: Call) -> Answer:
-    one = call.repository
-    found = [(ref.split("/", 2)[2], sha) for ref, sha in (await one.bare.refs("refs/heads/")).items()]
+    one, wanted = call.repository, call.query.get("protected")
+    found = [
+        (name, sha)
+        for name, sha in ((ref.split("/", 2)[2], sha) for ref, sha in (await one.bare.refs(HEADS)).items())
+        if wanted is None or (name in one.protections) == (wanted == "true")
+    ]
     return call.listing(found, lambda world, each: repositories.branch(world, one, *each))
+
+
+@routes.on("GET", REPO + "/branches/{branch*}/protection", "administration", role="admin")
+async def protection(call: Call) -> Answer:
+    one, name = call.repository, call.params["branch"]
+    await _branch(call, name)
+    guard = one.protections.get(name)
+    if guard is None or guard.ruleset:
+        raise Refusal(404, "Branch not protected")
+    return Answer(repositories.protection(call.world, one, name, guard))
+
+
+@routes.on("GET", REPO + "/rules/branches/{branch*}", "metadata")
+async def rules(call: Call) -> Answer:
+    guard = call.repository.protections.get(call.params["branch"])
+    found = repositories.rules(call.repository, guard) if guard and guard.ruleset else []
+    return call.listing(found, lambda _, each: each)
 
 
 @routes.on("GET", REPO + "/branches/{branch*}", "contents")
 async def branch(call: Call) -> Answer:
     one, name = call.repository, call.params["branch"]
-    sha = (await one.bare.refs(f"refs/heads/{name}")).get(f"refs/heads/{name}")
+    sha = await _branch(call, name)
+    return Answer(repositories.branch_with_commit(call.world, one, name, await one.bare.commit(sha)))
+
+
+async def _branch(call: Call, name: str) -> str:
+    sha = await call.repository.head(name)
     if sha is None:
         raise Refusal(404, "Branch not found")
-    return Answer(repositories.branch_with_commit(call.world, one, name, await one.bare.commit(sha)))
+    return sha
+
+
+@routes.on("GET", REPO + "/git/matching-refs/{ref*}", "contents")
+async def matching_refs(call: Call) -> Answer:
+    one, prefix = call.repository, f"refs/{call.params['ref']}"
+    found = [(ref, sha) for ref, sha in (await one.bare.refs()).items() if ref.startswith(prefix)]
+    kinds = {sha: await one.bare.object_type(sha) for _, sha in found}
+    return Answer([repositories.git_ref(call.world, one, ref, sha, kinds[sha]) for ref, sha in found])
 
 
 @routes.on("GET", REPO + "/git/ref/{ref*}", "contents")
@@ -114,7 +149,7 @@ async def git_ref(call: Call) -> Answer:
 async def compare(call: Call) -> Answer:
     one, bare = call.repository, call.repository.bare
     left, dots, right = call.params["basehead"].partition("...")
-    base, head = await bare.resolve(left), await bare.resolve(right)
+    base, head = await _side(call, left), await _side(call, right)
     if not dots or not base or not head:
         raise Refusal(404, "Not Found")
     start = await bare.merge_base(base, head)
@@ -150,6 +185,20 @@ async def compare(call: Call) -> Answer:
         },
         headers=headers,
     )
+
+
+async def _side(call: Call, side: str) -> str | None:
+    """The commit of one half of a comparison: a ref of this repository, or `owner:ref` of a fork."""
+    owner, colon, ref = side.rpartition(":")
+    if not colon or owner.casefold() == call.repository.owner.login.casefold():
+        return await call.repository.bare.resolve(ref)
+    for fork in call.world.repositories.values():
+        if fork.parent is call.repository and fork.owner.login.casefold() == owner.casefold():
+            sha = await fork.bare.resolve(ref)
+            if sha:
+                await call.repository.bare.git("fetch", "--quiet", "--no-tags", str(fork.bare.path), sha)
+            return sha
+    return None
 
 
 def _direction(ahead: int, behind: int) -> str:

@@ -1,6 +1,7 @@
 """Commit statuses, and what they come to together."""
 
 from tests.github.access import Refusal
+from tests.github.announce import status_posted
 from tests.github.api.repositories import REPO, commit_of
 from tests.github.api.routing import Answer, Call, Routes
 from tests.github.feed import StatusPosted
@@ -55,6 +56,8 @@ async def create(call: Call) -> Answer:
     )
     posted.append(status)
     world.feed.publish(StatusPosted(status))
+    if world.hooks_of(call.repository, "status"):
+        await status_posted(world, status)
     return Answer(reports.status(world, status), 201)
 
 

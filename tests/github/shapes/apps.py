@@ -13,17 +13,28 @@ def app(world: World) -> Json:
     return {
         "id": one.id,
         "slug": one.slug,
-        "client_id": f"Iv1.{one.id:016x}",
+        "client_id": one.client_id,
         "node_id": node_id("Integration", one.id),
         "owner": account(world, one.owner),
-        "name": one.slug.title(),
+        "name": one.name,
         "description": "",
-        "external_url": "https://blacktree.example",
+        "external_url": one.website,
         "html_url": f"{world.url}/apps/{one.slug}",
         "created_at": stamp(one.created_at),
         "updated_at": stamp(one.created_at),
         "permissions": one.permissions,
         "events": sorted(one.events),
+    }
+
+
+def converted(world: World) -> Json:
+    """The App with all its secrets: the answer to a manifest's code."""
+    one = world.app
+    return {
+        **app(world),
+        "client_secret": one.client_secret,
+        "webhook_secret": one.webhook_secret if one.hook_url else None,
+        "pem": one.private_key,
     }
 
 

@@ -2,13 +2,13 @@
 
 from collections import Counter
 
-from tests.github.model import REACTIONS, Comment, Json, Pull, Reaction, Repository, User, node_id
+from tests.github.model import REACTIONS, Comment, Issue, Json, Pull, Reaction, Repository, User, node_id
 from tests.github.shapes.accounts import account, association, maybe, stamp
 from tests.github.shapes.apps import app
 from tests.github.shapes.repositories import api, repository
 from tests.github.world import World
 
-EMPTY_LISTS = ("labels", "assignees", "requested_reviewers", "requested_teams")
+EMPTY_LISTS = ("assignees", "requested_reviewers", "requested_teams")
 NOTHING = ("milestone", "assignee", "active_lock_reason", "auto_merge")
 LINKS = {
     "self": "/pulls/{n}",
@@ -51,9 +51,25 @@ def simple_pull(world: World, pull: Pull) -> Json:
         "merge_commit_sha": pull.merge_commit_sha,
         "head": _side(world, pull.head, pull.head_sha, pull.head_owner, pull.head_repository),
         "base": _side(world, pull.base, pull.base_sha, one.owner, one),
+        "labels": labels(world, one, pull.labels),
         **{key: [] for key in EMPTY_LISTS},
         **dict.fromkeys(NOTHING),
     }
+
+
+def labels(world: World, one: Repository, names: list[str]) -> list[Json]:
+    return [
+        {
+            "id": 208_045_946 + index,
+            "node_id": node_id("Label", 208_045_946 + index),
+            "url": f"{api(world, one)}/labels/{name}",
+            "name": name,
+            "color": "ededed",
+            "default": False,
+            "description": None,
+        }
+        for index, name in enumerate(names)
+    ]
 
 
 def _side(world: World, ref: str, sha: str, owner: User, one: Repository | None) -> Json:
@@ -85,17 +101,30 @@ def pull(world: World, one: Pull) -> Json:
     }
 
 
-def issue(world: World, one: Pull) -> Json:
-    """A pull request as the issue that it also is."""
+def issue(world: World, one: Pull | Issue) -> Json:
+    """An issue; a pull request is one too, and says so."""
     base = f"{api(world, one.repository)}/issues/{one.number}"
-    simple = simple_pull(world, one)
-    shared = ("number", "state", "locked", "draft", "title", "body", "user", "author_association")
-    times = ("created_at", "updated_at", "closed_at")
-    return {
-        **{key: simple[key] for key in (*shared, *times, "html_url", "labels", "assignees", *NOTHING[:3])},
+    kind = "pull" if isinstance(one, Pull) else "issues"
+    closed = one.closed_at if isinstance(one, Pull) else None
+    shape = {
         "id": one.id + 500_000_000,
         "node_id": node_id("Issue", one.id),
+        "number": one.number,
+        "state": one.state if isinstance(one, Pull) else "open",
+        "state_reason": None,
+        "locked": False,
+        "title": one.title,
+        "body": one.body,
+        "user": account(world, one.user),
+        "author_association": association(one.repository, one.user),
+        "labels": labels(world, one.repository, one.labels),
+        "assignees": [],
+        **dict.fromkeys(NOTHING[:3]),
+        "created_at": stamp(one.created_at),
+        "updated_at": stamp(one.updated_at),
+        "closed_at": maybe(closed),
         "url": base,
+        "html_url": f"{world.url}/{one.repository.full_name}/{kind}/{one.number}",
         "repository_url": api(world, one.repository),
         "labels_url": f"{base}/labels{{/name}}",
         "comments_url": f"{base}/comments",
@@ -104,26 +133,24 @@ def issue(world: World, one: Pull) -> Json:
         "comments": _comments(world, one),
         "reactions": _rollup(f"{base}/reactions", []),
         "performed_via_github_app": None,
-        "state_reason": None,
-        "pull_request": {
-            "url": simple["url"],
-            "html_url": simple["html_url"],
-            "diff_url": simple["diff_url"],
-            "patch_url": simple["patch_url"],
-            "merged_at": simple["merged_at"],
-        },
     }
+    if isinstance(one, Issue):
+        return shape
+    simple = simple_pull(world, one)
+    links = ("url", "html_url", "diff_url", "patch_url", "merged_at")
+    return {**shape, "draft": one.draft, "pull_request": {key: simple[key] for key in links}}
 
 
 def comment(world: World, one: Comment) -> Json:
     base = f"{api(world, one.repository)}/issues"
     url = f"{base}/comments/{one.id}"
     reactions = [reaction for reaction in world.reactions.values() if reaction.comment_id == one.id]
+    kind = "issues" if one.number in one.repository.issues else "pull"
     return {
         "id": one.id,
         "node_id": node_id("IssueComment", one.id),
         "url": url,
-        "html_url": f"{world.url}/{one.repository.full_name}/pull/{one.number}#issuecomment-{one.id}",
+        "html_url": f"{world.url}/{one.repository.full_name}/{kind}/{one.number}#issuecomment-{one.id}",
         "issue_url": f"{base}/{one.number}",
         "user": account(world, one.user),
         "author_association": association(one.repository, one.user),
@@ -150,7 +177,7 @@ def _rollup(url: str, reactions: list[Reaction]) -> Json:
     return {"url": url, "total_count": len(reactions), **{name: counted[name] for name in REACTIONS}}
 
 
-def _comments(world: World, one: Pull) -> int:
+def _comments(world: World, one: Pull | Issue) -> int:
     return sum(
         comment.repository is one.repository and comment.number == one.number
         for comment in world.comments.values()

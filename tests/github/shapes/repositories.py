@@ -3,7 +3,7 @@
 import base64
 
 from tests.github.bare import Entry, FileChange, GitCommit, Signature
-from tests.github.model import Json, Repository, node_id
+from tests.github.model import Json, Protection, Repository, node_id
 from tests.github.shapes.accounts import account, stamp
 from tests.github.world import World
 
@@ -57,10 +57,18 @@ ZEROS = (
 )
 NOTHING = ("description", "homepage", "language", "license", "mirror_url")
 YES = ("has_issues", "has_projects", "has_wiki", "has_downloads", "allow_forking")
+UNPROTECTED = (
+    "required_linear_history",
+    "allow_force_pushes",
+    "allow_deletions",
+    "block_creations",
+    "required_conversation_resolution",
+    "lock_branch",
+    "allow_fork_syncing",
+)
 NO = (
     "has_pages",
     "has_discussions",
-    "archived",
     "disabled",
     "is_template",
     "web_commit_signoff_required",
@@ -85,6 +93,7 @@ def repository(world: World, one: Repository) -> Json:
         "full_name": one.full_name,
         "owner": account(world, one.owner),
         "private": one.private,
+        "archived": one.archived,
         "visibility": "private" if one.private else "public",
         "fork": one.parent is not None,
         "url": base,
@@ -159,18 +168,86 @@ def file_change(world: World, one: Repository, sha: str, change: FileChange) -> 
     }
 
 
+def listed(one: Repository) -> Json:
+    """The few words that an installation's events have for a repository."""
+    facts = {"name": one.name, "full_name": one.full_name, "private": one.private}
+    return {"id": one.id, "node_id": node_id("Repository", one.id), **facts}
+
+
 def branch(world: World, one: Repository, name: str, sha: str) -> Json:
     base = api(world, one)
+    guard = one.protections.get(name)
+    classic = Protection() if guard is None or guard.ruleset else guard
     return {
         "name": name,
         "commit": {"sha": sha, "url": f"{base}/commits/{sha}"},
-        "protected": False,
+        "protected": guard is not None,
         "protection": {
-            "enabled": False,
-            "required_status_checks": {"enforcement_level": "off", "contexts": [], "checks": []},
+            "enabled": guard is not None and not guard.ruleset,
+            "required_status_checks": {
+                "enforcement_level": "non_admins" if classic.checks else "off",
+                "contexts": list(classic.checks),
+                "checks": checks(classic),
+            },
         },
         "protection_url": f"{base}/branches/{name}/protection",
     }
+
+
+def checks(one: Protection) -> list[Json]:
+    return [{"context": name, "app_id": None} for name in one.checks]
+
+
+def protection(world: World, on: Repository, name: str, one: Protection) -> Json:
+    """The whole protection of a branch, which administrators may read."""
+    base = f"{api(world, on)}/branches/{name}/protection"
+    shape: Json = {
+        "url": base,
+        "required_signatures": {"url": f"{base}/required_signatures", "enabled": False},
+        "enforce_admins": {"url": f"{base}/enforce_admins", "enabled": False},
+        **{key: {"enabled": False} for key in UNPROTECTED},
+    }
+    if one.checks:
+        shape["required_status_checks"] = {
+            "url": f"{base}/required_status_checks",
+            "strict": one.strict,
+            "contexts": list(one.checks),
+            "contexts_url": f"{base}/required_status_checks/contexts",
+            "checks": checks(one),
+        }
+    if one.reviews:
+        shape["required_pull_request_reviews"] = {
+            "url": f"{base}/required_pull_request_reviews",
+            "dismiss_stale_reviews": False,
+            "require_code_owner_reviews": False,
+            "require_last_push_approval": False,
+            "required_approving_review_count": one.reviews,
+        }
+    return shape
+
+
+def rules(on: Repository, one: Protection) -> list[Json]:
+    """The same as the rules of a rule set, which who may read the repository may read."""
+    source = {"ruleset_source_type": "Repository", "ruleset_source": on.full_name, "ruleset_id": on.id}
+    found: list[Json] = []
+    if one.reviews:
+        wish = {
+            "required_approving_review_count": one.reviews,
+            "dismiss_stale_reviews_on_push": False,
+            "require_code_owner_review": False,
+            "require_last_push_approval": False,
+            "required_review_thread_resolution": False,
+        }
+        found.append({"type": "pull_request", "parameters": wish, **source})
+    if one.checks:
+        contexts = [{"context": name} for name in one.checks]
+        checked: Json = {
+            "required_status_checks": contexts,
+            "strict_required_status_checks_policy": one.strict,
+            "do_not_enforce_on_create": False,
+        }
+        found.append({"type": "required_status_checks", "parameters": checked, **source})
+    return found
 
 
 def branch_with_commit(world: World, one: Repository, name: str, git: GitCommit) -> Json:

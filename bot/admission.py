@@ -1,0 +1,196 @@
+"""Which deploys may go now: what their environments' gates ask for, looked up and weighed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from sqlmodel import col, select
+
+from bot import gates
+from bot.decision import Complaint, Decision, FreeLocksOf
+from bot.events.desk import Desk
+from bot.gates import Closed, Facts, Gate, Locked, Wish
+from bot.plan import PlannedJob, preview_name
+from bot.store.tables import Approval, Environment, Image, Lock, Release, ReleaseState
+from bot.texts import MOST_STATUS, shortened
+from config.errors import ConfigError
+from config.repository import PREVIEW
+from workers.contract.messages import Kind
+
+
+async def holding(desk: Desk, wish: Wish, spec: Mapping[str, Any]) -> list[Closed]:
+    """The gates that hold a deploy, all of them, warnings too. Raises GitHubError."""
+    return gates.closed(spec, wish, await _facts(desk, wish, spec))
+
+
+async def admitted(desk: Desk, made: Decision) -> Decision:
+    """A decision that no command made, without the deploys that are held or would change nothing.
+
+    Each of those has a status that says so, so that nobody waits for one that never comes.
+    """
+    if made.heard is not None:
+        return made
+    made = await _merged(desk, made)
+    if made.cause is None:
+        return made
+    held: dict[int, Complaint] = {}
+    idle: dict[int, Complaint] = {}
+    for place, job in enumerate(made.jobs):
+        if job.kind is not Kind.DEPLOY:
+            continue
+        if said := await running(desk, job, made.cause.sha):
+            idle[place] = Complaint(made.cause.sha, job.context, shortened(said, MOST_STATUS), "success")
+        elif note := await _held(desk, made, job):
+            held[place] = note
+    if not held and not idle:
+        return made
+    unbuilt = _only_for(made.jobs, set(idle))
+    for place in unbuilt:
+        said = "Not needed: its tree is live already"
+        idle[place] = Complaint(made.cause.sha, made.jobs[place].context, said, "success")
+    jobs = without(made.jobs, {*held, *idle})
+    notes = (*held.values(), *idle.values())
+    reason = "; ".join([made.reason, *(f"{note.context}: {note.description}" for note in notes)])
+    cause = made.cause if jobs else None
+    return dataclasses.replace(made, reason=reason, cause=cause, jobs=jobs, notes=(*made.notes, *notes))
+
+
+async def _merged(desk: Desk, made: Decision) -> Decision:
+    """A merge frees the locks that its pull request took, where their environments say so."""
+    if made.pull is None or not made.pull.merged or not await locks(desk):
+        return made
+    try:
+        named = (await desk.trusted()).environments
+    except ConfigError:
+        return made
+    freed = tuple(name for name, environment in named.items() if environment.gates.unlock_on_merge)
+    return dataclasses.replace(made, effects=(*made.effects, FreeLocksOf(made.pull.number, freed)))
+
+
+async def _held(desk: Desk, made: Decision, job: PlannedJob) -> Complaint | None:
+    cause = made.cause
+    assert cause is not None, "admitted only looks at decisions with one"  # noqa: S101
+    author = made.pull.author if made.pull else ""
+    wish = Wish(job.environment or job.name, cause.sha, cause.actor, cause.pull_number, author)
+    spec = await _trusted_spec(desk, made, job)
+    hard = [closed for closed in await holding(desk, wish, spec) if not closed.warning]
+    if not hard:
+        return None
+    state = "failure" if any(closed.gate is Gate.DEPLOYERS for closed in hard) else "error"
+    return Complaint(
+        cause.sha, job.context, shortened(f"Held by {'; '.join(map(str, hard))}", MOST_STATUS), state
+    )
+
+
+async def _trusted_spec(desk: Desk, made: Decision, job: PlannedJob) -> Mapping[str, Any]:
+    """What holds a deploy, from the default branch's file wherever that knows the environment."""
+    if made.cause is None or made.cause.ref == f"refs/heads/{desk.repository.default_branch}":
+        return job.spec
+    preview = made.pull is not None and job.environment == preview_name(made.pull.number)
+    try:
+        known = (await desk.trusted()).environments.get(PREVIEW if preview else job.name)
+    except ConfigError:
+        return job.spec
+    if known is None:
+        return job.spec
+    trusted = known.model_dump(mode="json")
+    return {**job.spec, "gates": trusted["gates"], "deployers": trusted["deployers"]}
+
+
+def _only_for(jobs: tuple[PlannedJob, ...], places: set[int]) -> set[int]:
+    """The places of what only the jobs at `places` need."""
+    theirs = {need for place in places for need in jobs[place].needs}
+    others = {need for place, job in enumerate(jobs) if place not in places for need in job.needs}
+    return theirs - others
+
+
+def without(jobs: tuple[PlannedJob, ...], left_out: set[int]) -> tuple[PlannedJob, ...]:
+    """Pure: a plan without the jobs at some places, which no other of them needs."""
+    kept = [place for place in range(len(jobs)) if place not in left_out]
+    moved = {old: new for new, old in enumerate(kept)}
+    return tuple(
+        dataclasses.replace(jobs[place], needs=tuple(moved[need] for need in jobs[place].needs))
+        for place in kept
+    )
+
+
+async def running(desk: Desk, job: PlannedJob, sha: str) -> str | None:
+    """Why a deploy would change nothing: the environment runs this very tree with these settings."""
+    live = await _live(desk, job.environment or job.name)
+    if live is None or live.settings != job.spec or live.sha == sha:
+        return None
+    if (tree := await _tree(desk, live)) is None or tree != await desk.github.tree(desk.repository, sha):
+        return None
+    return f"Already live: {live.sha[:7]} has the same tree and settings"
+
+
+async def _live(desk: Desk, environment: str) -> Release | None:
+    here = (
+        select(Release)
+        .join(Environment, col(Environment.id) == col(Release.environment_id))
+        .where(Environment.repository_id == desk.repository.id, Environment.name == environment)
+        .where(Release.state == ReleaseState.LIVE)
+    )
+    async with desk.store.reading() as session:
+        return (await session.exec(here)).first()
+
+
+async def _tree(desk: Desk, release: Release) -> str | None:
+    built = select(Image.tree).where(
+        Image.repository_id == desk.repository.id,
+        Image.reference == release.image,
+        col(Image.fork).is_(False),
+    )
+    async with desk.store.reading() as session:
+        return (await session.exec(built)).first()
+
+
+async def _facts(desk: Desk, wish: Wish, spec: Mapping[str, Any]) -> Facts:
+    asked = spec.get("gates") or {}
+    github, repository = desk.github, desk.repository
+    base = (await github.pull(repository, wish.pull)).base if wish.pull else ""
+    facts = Facts(locks=await locks(desk, wish.environment), base=base)
+    if asked.get("review") and wish.pull:
+        approvers = await github.approvers(repository, wish.pull, wish.sha)
+        weighty = [who for who in approvers if await desk.may_write(who)]
+        facts = dataclasses.replace(facts, reviewers=weighty)
+    if asked.get("checks"):
+        required = await github.required_contexts(repository, base or repository.default_branch)
+        contexts = await github.contexts(repository, wish.sha)
+        facts = dataclasses.replace(facts, required=required, contexts=contexts)
+    if asked.get("up_to_date", "off") != "off" and wish.pull:
+        facts = dataclasses.replace(facts, behind=await github.behind(repository, base, wish.sha))
+    if after := asked.get("after"):
+        facts = dataclasses.replace(facts, ran_well=await _runs_well(desk, after, wish.sha))
+    if asked.get("approval"):
+        facts = dataclasses.replace(facts, approvers=await approvers_of(desk, wish.sha))
+    if asked.get("confirm") and wish.comment_id:
+        thumbs = await github.reacted(repository, wish.comment_id, "+1")
+        facts = dataclasses.replace(facts, confirmed=wish.actor in thumbs)
+    return facts
+
+
+async def locks(desk: Desk, environment: str | None = None) -> list[Locked]:
+    """The locks that hold one environment, or all that there are."""
+    here = select(Lock).where(Lock.repository_id == desk.repository.id).order_by(col(Lock.id))
+    if environment is not None:
+        here = here.where(col(Lock.environment).in_(("", environment)))
+    async with desk.store.reading() as session:
+        rows = (await session.exec(here)).all()
+    return [Locked(row.environment, row.owner, row.reason, row.created_at) for row in rows]
+
+
+async def approvers_of(desk: Desk, sha: str) -> list[str]:
+    """Who approved exactly this commit, by a command."""
+    said = select(Approval.actor).where(Approval.repository_id == desk.repository.id, Approval.sha == sha)
+    async with desk.store.reading() as session:
+        return list((await session.exec(said)).all())
+
+
+async def _runs_well(desk: Desk, environment: str, sha: str) -> bool:
+    live = await _live(desk, environment)
+    if live is None:
+        return False
+    return live.sha == sha or await _tree(desk, live) == await desk.github.tree(desk.repository, sha)

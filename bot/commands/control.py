@@ -1,0 +1,98 @@
+"""The commands that hold, free, allow and end things."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+
+from config.durations import seconds
+
+from bot import admission, answers, plan
+from bot.commands.definition import Asked, Refused
+from bot.commands.deploys import environment_of
+from bot.decision import Approve, CancelJobs, Decision, Extend, FreeLock, TakeLock
+from bot.events import forks
+from bot.events.desk import Desk
+from workers.contract.messages import now
+
+_WHOLE = 40  # characters of a SHA: of a shorter one an attacker may find a twin
+_SHORT = 7
+_MOST_EXTENSION = timedelta(days=30)
+GLOBAL = "--global"
+INFO = "--info"
+
+
+async def cancel(_desk: Desk, asked: Asked) -> Decision:
+    sentence = f"Cancelled by {asked.author}"
+    return asked.done(
+        "everything that this pull request does is cancelled", CancelJobs(asked.head.number, sentence)
+    )
+
+
+async def stop(desk: Desk, asked: Asked) -> Decision:
+    name = plan.preview_name(asked.head.number)
+    return asked.runs(desk, tuple(plan.stop_preview(asked.head.number)), f"stopping {name}")
+
+
+async def extend(desk: Desk, asked: Asked) -> Decision:
+    try:
+        longer = timedelta(seconds=seconds(asked.arguments[0]))
+    except ValueError as error:
+        raise Refused(f"{asked.arguments[0]}: {error}") from None
+    known = await desk.known_pull(asked.head.number)
+    ends = known.expires_at if known and known.expires_at else now()
+    until = min(max(ends, now()) + longer, now() + _MOST_EXTENSION)
+    said = f"the preview stays until {until:%Y-%m-%d %H:%M} UTC"
+    return asked.done(said, Extend(asked.head.number, until))
+
+
+async def approve(desk: Desk, asked: Asked) -> Decision:
+    """A fork's head is built now; for a protected environment the approval is kept."""
+    head, sha = asked.head, asked.arguments[0].lower()
+    if head.fork and len(sha) != _WHOLE:
+        raise Refused(f"name the whole commit: /approve {head.sha}")
+    if len(sha) < _SHORT or not head.sha.startswith(sha):
+        raise Refused(f"the head is {head.sha}, and you approved {sha}: look at what has changed")
+    approval = Approve(head.number, head.sha, asked.author)
+    if not head.fork:
+        return asked.done(f"{asked.author} approves of {head.sha[:7]}", approval)
+    cause = asked.runs(desk, (), "").cause
+    assert cause is not None, "runs() gives one"  # noqa: S101
+    made = await forks.approved(desk, head, cause)
+    if made.cause is None:
+        raise Refused(made.reason)
+    ran = asked.runs(desk, made.jobs, answers.accepted(head.sha), fork=True, effects=(approval,))
+    return dataclasses.replace(ran, notes=made.notes, waiting=made.waiting)
+
+
+async def lock(desk: Desk, asked: Asked) -> Decision:
+    environment, reason = _place(asked)
+    if INFO in asked.arguments:
+        found = await admission.locks(desk, environment or None)
+        what = environment or "this repository"
+        return asked.done("\n".join(map(str, found)) or f"nothing locks {what}")
+    if environment:
+        environment_of(await desk.trusted(), environment)
+    held = [one for one in await admission.locks(desk) if one.environment == environment]
+    if held and held[0].owner != asked.author:
+        raise Refused(f"{held[0]}; /unlock {environment or GLOBAL} frees it")
+    what = environment or "every environment"
+    wish = TakeLock(environment, asked.author, reason[:200], asked.head.number)
+    return asked.done(f"{what} is locked by {asked.author}", wish)
+
+
+async def unlock(desk: Desk, asked: Asked) -> Decision:
+    environment, _ = _place(asked)
+    if not any(one.environment == environment for one in await admission.locks(desk)):
+        raise Refused(f"nothing locks {environment or 'every environment'}")
+    return asked.done(f"{environment or 'every environment'} is free", FreeLock(environment))
+
+
+def _place(asked: Asked) -> tuple[str, str]:
+    """The environment that is meant, empty for all; and the reason."""
+    words = [word for word in asked.arguments if word not in (GLOBAL, INFO)]
+    if GLOBAL in asked.arguments:
+        return "", " ".join(words)
+    if not words and INFO not in asked.arguments:
+        raise Refused(f"say which environment, or {GLOBAL}")
+    return (words[0] if words else ""), " ".join(words[1:])

@@ -1,0 +1,104 @@
+"""The commands that only look: help, status, logs, plan."""
+
+from __future__ import annotations
+
+from sqlmodel import col, select
+
+from bot import admission, answers, plan
+from bot.commands.definition import Asked, Refused
+from bot.commands.deploys import environment_of
+from bot.decision import Decision
+from bot.events.desk import Desk
+from bot.gates import Wish
+from bot.store.tables import Environment, Job, Release, ReleaseState, Run
+from config.repository import PREVIEW
+from workers.contract.messages import Kind
+
+_MOST_JOBS = 10
+
+
+async def status(desk: Desk, asked: Asked) -> Decision:
+    async with desk.store.reading() as session:
+        here = select(Environment).where(Environment.repository_id == desk.repository.id)
+        places = (await session.exec(here.order_by(col(Environment.name)))).all()
+        live = {
+            release.environment_id: release
+            for release in (
+                await session.exec(
+                    select(Release)
+                    .where(col(Release.environment_id).in_([place.id for place in places]))
+                    .where(Release.state == ReleaseState.LIVE)
+                )
+            ).all()
+        }
+    lines = []
+    for place in places:
+        release = live.get(place.id or 0)
+        if release is not None:
+            lines.append(f"{place.name} runs {release.sha[:7]} (release {release.id}) at {place.url}")
+        elif place.pull_number in (None, asked.head.number):
+            lines.append(f"{place.name} runs nothing")
+    lines += [str(lock) for lock in await admission.locks(desk)]
+    return asked.done("\n".join(lines) or "nothing has been deployed yet")
+
+
+async def logs(desk: Desk, asked: Asked) -> Decision:
+    newest = (
+        select(Job)
+        .join(Run, col(Run.id) == col(Job.run_id))
+        .where(Run.repository_id == desk.repository.id, Run.pull_number == asked.head.number)
+        .order_by(col(Run.id).desc(), col(Job.id))
+    )
+    async with desk.store.reading() as session:
+        jobs = list((await session.exec(newest.limit(_MOST_JOBS))).all())
+    if wanted := asked.arguments[:1]:
+        jobs = [job for job in jobs if wanted[0] in (job.id, job.name)]
+    else:
+        jobs = [job for job in jobs if job.run_id == jobs[0].run_id]
+    if not jobs:
+        raise Refused("there is no such job here" if wanted else "nothing was run for this pull request")
+    return asked.done("\n".join(answers.job_line(job, desk.settings.base_url) for job in jobs))
+
+
+async def show_plan(desk: Desk, asked: Asked) -> Decision:
+    """What a deploy would do, which does nothing."""
+    head = asked.head
+    name = asked.arguments[0] if asked.arguments else PREVIEW
+    config = await desk.config(head.sha)
+    if name in (PREVIEW, plan.preview_name(head.number)):
+        name = plan.preview_name(head.number)
+        jobs = plan.preview(config, head.number, head.sha)
+        if not jobs:
+            raise Refused("the repository has no previews: its file names no environment preview")
+    else:
+        environment_of(config, name)
+        jobs = plan.deploy(config, name, head.sha, head.ref, head.number)
+    deploy = next(job for job in jobs if job.kind is Kind.DEPLOY)
+    lines = [f"{name} would run {head.sha[:7]}"]
+    if already := await admission.running(desk, deploy, head.sha):
+        lines.append(already)
+    lines += [f"builds {job.name}" for job in jobs if job.kind is Kind.BUILD]
+    lines += await _changes(desk, name, deploy.spec)
+    wish = Wish(name, head.sha, asked.author, head.number, head.author, asked.comment_id)
+    holding = await admission.holding(desk, wish, deploy.spec)
+    lines += [answers.held([closed]) for closed in holding] or ["no gate holds it"]
+    return asked.done("\n".join(lines))
+
+
+async def _changes(desk: Desk, name: str, spec: dict[str, object]) -> list[str]:
+    """Which settings differ from those of what runs now: their names, never their values."""
+    async with desk.store.reading() as session:
+        live = (
+            await session.exec(
+                select(Release)
+                .join(Environment, col(Environment.id) == col(Release.environment_id))
+                .where(Environment.repository_id == desk.repository.id, Environment.name == name)
+                .where(Release.state == ReleaseState.LIVE)
+            )
+        ).first()
+    if live is None:
+        return ["nothing runs there now"]
+    changed = sorted(
+        key for key in spec.keys() | live.settings.keys() if spec.get(key) != live.settings.get(key)
+    )
+    return [f"replaces {live.sha[:7]}; settings that change: {', '.join(changed) or 'none'}"]
