@@ -8,6 +8,7 @@ from bot.vault import Vault
 from config.errors import ConfigError
 from config.settings import Settings
 
+SEALED = "sealed"  # as GITHUB_WEBHOOK_SECRET_PREVIOUS: the one that `/setup` brought home
 _PREFIX = "github_app."
 
 
@@ -45,17 +46,25 @@ async def keep(vault: Vault, app: MadeApp) -> None:
 
 async def completed(settings: Settings, vault: Vault) -> Settings:
     """The settings with the sealed App and its webhook secret where they name none. Raises ConfigError."""
-    if settings.github_webhook_secret and (settings.github_token or settings.github_app_id):
+    before = settings.github_webhook_secret_previous
+    previous = before is not None and before.get_secret_value() == SEALED
+    if settings.github_webhook_secret and (settings.github_token or settings.github_app_id) and not previous:
         return settings
     sealed = await vault.all()
     if _PREFIX + "id" not in sealed:
+        if previous:
+            raise ConfigError("BLACKTREE_GITHUB_WEBHOOK_SECRET_PREVIOUS: there is no sealed one; remove it")
         return settings
     found: dict[str, object] = {}
     if not (settings.github_token or settings.github_app_id):
         found["github_app_id"] = int(sealed[_PREFIX + "id"])
         found["github_app_private_key"] = SecretStr(sealed[_PREFIX + "private_key"])
-    if not settings.github_webhook_secret:
-        found["github_webhook_secret"] = SecretStr(sealed[_PREFIX + "webhook_secret"])
+    for name, wanted in (
+        ("github_webhook_secret", not settings.github_webhook_secret),
+        ("github_webhook_secret_previous", previous),
+    ):
+        if wanted:
+            found[name] = SecretStr(sealed[_PREFIX + "webhook_secret"])
     return settings.model_copy(update=found)
 
 

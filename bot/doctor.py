@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from bot.credentials import completed
 from bot.github.client import GitHubError
 from bot.github.forge import GitHub
 from bot.store.database import Store
+from bot.vault import Vault
 from config.checks import Check
 from config.errors import ConfigError
 from config.settings import Settings
@@ -16,18 +18,25 @@ _SHORT_SECRET = 16  # characters
 
 async def checks(settings: Settings) -> AsyncIterator[Check]:
     """Each part's check, as it is done."""
-    yield await _store(settings)
+    check, settings = await _store(settings)
+    yield check
     async for check in _github(settings):
         yield check
     yield _secret(settings)
 
 
-async def _store(settings: Settings) -> Check:
+async def _store(settings: Settings) -> tuple[Check, Settings]:
+    """The store's check, and the settings with what is sealed in it."""
     try:
         async with Store.opened(settings.store_url) as store:
-            return Check("store", True, await store.check())
+            found = await store.check()
+            try:
+                return Check("store", True, found), await completed(settings, Vault(store, settings))
+            except ConfigError as error:
+                return Check("store", False, str(error), "correct BLACKTREE_SECRET_KEY"), settings
     except ConfigError as error:
-        return Check("store", False, str(error), "start the database, or correct BLACKTREE_DATABASE_URL")
+        todo = "start the database, or correct BLACKTREE_DATABASE_URL"
+        return Check("store", False, str(error), todo), settings
 
 
 async def _github(settings: Settings) -> AsyncIterator[Check]:
@@ -36,7 +45,10 @@ async def _github(settings: Settings) -> AsyncIterator[Check]:
             yield Check("GitHub", True, await github.check())
             missing = await github.missing_permissions()
     except (ConfigError, GitHubError) as error:
-        todo = "set BLACKTREE_GITHUB_TOKEN, or the App's id and private key, of this very GitHub"
+        todo = (
+            "set BLACKTREE_GITHUB_TOKEN, or the App's id and private key, of this very GitHub; or start a "
+            "fresh bot and open the /setup that its log names"
+        )
         yield Check("GitHub", False, str(error), todo)
         return
     if missing:

@@ -96,7 +96,7 @@ async def answer_commands(session: AsyncSession, repository_id: int, comment_id:
     states = {CommandState(state) for state in rows}
     if states - {CommandState.REFUSED}:
         await reports.owe_reaction(session, repository_id, comment_id, "eyes")
-    if CommandState.ACCEPTED not in states:
+    if states and CommandState.ACCEPTED not in states:
         content = "rocket" if states == {CommandState.SUCCEEDED} else "confused"
         await reports.owe_reaction(session, repository_id, comment_id, content)
 

@@ -109,13 +109,11 @@ async def _set_up(settings: Settings, vault: Vault, stop: asyncio.Event) -> Sett
     async with _http(setup.application(), settings) as url:
         setup.base = settings.public_url or url
         log.warning(f"this instance is not set up: open {setup.address}")
-        while not setup.done.is_set():
+        while unset(settings):
             if stop.is_set():
                 raise _Stopped
             await _first(setup.done, stop, seconds=_LOOK)
             settings = await completed(settings, vault)  # another bot on this store may have been set up
-            if not unset(settings):
-                break
     # The same port again, where it was any free one.
     return settings.model_copy(update={"port": urlsplit(url).port})
 
@@ -165,7 +163,7 @@ async def _lead(
     async with store.leadership() as lost:
         log.info("leading")
         async with (
-            sweeping(store, queue, logs, dispatcher, reporter, settings),
+            sweeping(store, queue, logs, dispatcher, reporter, github, settings),
             _owned(
                 _steadily("processing", Processor(store, github, settings).run),
                 _steadily("dispatch", dispatcher.run),

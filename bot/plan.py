@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -99,10 +100,9 @@ def preview_name(number: int) -> str:
     return f"pr-{number}"
 
 
-def contexts(config: Repository) -> list[str]:
-    """The contexts of all statuses that a commit of this repository may be given."""
-    deploys = [deploy_context(name) for name in config.environments]
-    return [*(build_context(config, name) for name in config.images), *deploys]
+def has_paths(config: Repository) -> bool:
+    """Whether it matters which files a change touches."""
+    return any(image.paths for image in config.images.values())
 
 
 def build_context(config: Repository, image: str) -> str:
@@ -148,7 +148,16 @@ def _build_and_deploy(
         )
         for name, environment in reached.items()
     ]
-    return builds + deploys
+    return [_told(config, job) for job in builds + deploys]
+
+
+def _told(config: Repository, job: PlannedJob) -> PlannedJob:
+    """The job, with what GitHub is not to be told of it."""
+    told = config.notifications
+    muted = [name for name in ("comment", "deployments") if not getattr(told, name)]
+    return dataclasses.replace(
+        job, context=job.context if told.statuses else "", spec={**job.spec, "muted": muted}
+    )
 
 
 def _deploy_spec(environment: Environment) -> dict[str, Any]:

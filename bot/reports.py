@@ -64,9 +64,10 @@ async def job_changed(session: AsyncSession, job: Job, run: Run, release: Releas
         payload = {"sha": job.sha, "job": job.id, "url": await _url(session, job, release), **status(job)}
         key = f"status:{job.sha}:{job.context.lower()}"
         await owe(session, job.repository_id, ReportKind.STATUS, key, payload)
-    if release is not None and (state := deployment_state(job)):
+    muted = job.spec.get("muted", ())
+    if release is not None and "deployments" not in muted and (state := deployment_state(job)):
         await owe_deployment(session, job.repository_id, release, state)
-    if run.pull_number is not None:
+    if run.pull_number is not None and ("comment" not in muted or run.comment_id is not None):
         await owe_comment(session, job.repository_id, run.pull_number)
 
 

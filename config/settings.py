@@ -10,6 +10,7 @@ import os
 import socket
 import tomllib
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -83,11 +84,11 @@ class Settings(BaseModel):
     worker_address: str = Field("127.0.0.1", description="IP address where the proxy reaches its containers")
 
     fork_pool: str = Field(
-        "", pattern=r"^[A-Za-z0-9_.-]{0,64}$", description="pool that forks are built in; the usual one if empty"
+        "", pattern=r"^[A-Za-z0-9_.-]{0,64}$", description="pool that forks build in; the usual one if empty"
     )
     trusted_repositories: str = Field(
         "",
-        description="OWNER/NAME patterns, by commas, that may ask for host mounts, privileged and host network",
+        description="OWNER/NAME patterns, by commas, of who may have host mounts, privileged, host network",
     )
 
     secret_key: SecretStr | None = Field(
@@ -136,6 +137,15 @@ class Settings(BaseModel):
     def _expanded(cls, path: Path) -> Path:
         return path.expanduser().absolute()
 
+    @field_validator("trusted_repositories")
+    @classmethod
+    def _owner_and_name(cls, value: str) -> str:
+        for part in filter(None, map(str.strip, value.split(","))):
+            owner, _, name = part.partition("/")
+            if not owner or not name or "/" in name:
+                raise ValueError(f"{part}: must be OWNER/NAME, such as acme/*")
+        return value
+
     @model_validator(mode="after")
     def _whole(self) -> Settings:
         if (self.github_app_id is None) != (self.github_app_private_key is None):
@@ -161,6 +171,11 @@ class Settings(BaseModel):
     @property
     def environment_host(self) -> str:
         return self.proxy_host or urlsplit(self.base_url).hostname or "localhost"
+
+    def trusts(self, full_name: str) -> bool:
+        """Whether a repository may ask for host mounts, privileged mode and the host's network."""
+        patterns = (part.strip().casefold() for part in self.trusted_repositories.split(","))
+        return any(fnmatchcase(full_name.casefold(), pattern) for pattern in patterns if pattern)
 
     @property
     def github_url(self) -> str:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from bot.cli import config as repository_file
 from bot.cli import hook
 from config.checks import Check
 from config.errors import ConfigError
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(hook.app, name="hook")
+app.add_typer(repository_file.app, name="config")
 File = Annotated[Path | None, typer.Option("--config", help="the TOML file with settings")]
 
 

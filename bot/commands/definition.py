@@ -18,7 +18,7 @@ from bot.store.tables import CommandState
 class Permission(StrEnum):
     """What a command's author must have on the repository."""
 
-    ANYBODY = "no permission"
+    ANYBODY = "anybody"
     WRITE = "write access"
 
 

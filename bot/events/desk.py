@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bot.decision import Complaint, Decision
+from bot.decision import Cause, Complaint, Decision
 from bot.github.forge import GitHub, PullHead
+from bot.plan import PlannedJob
 from bot.store.database import Store
 from bot.store.tables import Pull, Repository
 from bot.texts import MOST_STATUS, shortened
 from config.errors import ConfigError
-from config.repository import FILE, parse
+from config.repository import FILE, forbidden, parse
 from config.repository import Repository as Config
 from config.settings import Settings
 
@@ -49,7 +52,10 @@ class Desk:
 
     async def config(self, sha: str) -> Config:
         """The repository's file at a commit. Raises ConfigError with what is wrong in it."""
-        return await asyncio.to_thread(parse, await self.github.file(self.repository, FILE, sha))
+        config = await asyncio.to_thread(parse, await self.github.file(self.repository, FILE, sha))
+        if asked := forbidden(config, self.settings.trusts(self.repository.full_name)):
+            raise ConfigError("\n".join(asked))
+        return config
 
     async def trusted(self) -> Config:
         """The default branch's file: no other branch loosens the gates that hold it. Raises ConfigError."""
@@ -60,6 +66,10 @@ class Desk:
         """The pull request as it was last announced."""
         async with self.store.reading() as session:
             return await session.get(Pull, (self.repository.id, number))
+
+    def caused(self, cause: Cause, config: Config) -> Cause:
+        """The cause, with what the file says of older runs of its ref."""
+        return dataclasses.replace(cause, queues=config.concurrency == "queue")
 
     async def may_write(self, login: str) -> bool:
         """Whether `login` has write access, by GitHub's word of the last minute. Raises GitHubError."""
@@ -72,3 +82,15 @@ def bad_config(sha: str, error: ConfigError, pull: PullHead | None = None) -> De
     complaint = Complaint(sha, "blacktree/build", description)
     waiting = str(error) if pull else None
     return Decision(f"not run: {error}", pull=pull, complaint=complaint, waiting=waiting)
+
+
+def untouched(
+    sha: str,
+    whole: Sequence[PlannedJob],
+    jobs: Sequence[PlannedJob],
+    said: str = "Not touched by this change",
+) -> tuple[Complaint, ...]:
+    """A good word for each status that this change needs no job for: what is required must not stall."""
+    named = {job.context for job in jobs}
+    left_out = [job.context for job in whole if job.context and job.context not in named]
+    return tuple(Complaint(sha, context, shortened(said, MOST_STATUS), "success") for context in left_out)

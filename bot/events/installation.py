@@ -13,6 +13,7 @@ from bot.events import repository as repositories
 from bot.store.database import Store
 from bot.store.tables import Repository
 
+EVENTS = ("installation", "installation_repositories", "repository")
 # Why a repository is inactive, for people: "ignored: acme/shop is …".
 REMOVED = "not in an installation of the App"
 SUSPENDED = "in a suspended installation of the App"
@@ -21,7 +22,8 @@ SUSPENDED = "in a suspended installation of the App"
 async def about_account(event: sansio.Event, store: Store) -> str | None:
     """Do what an event says of an installation or of a repository itself, in one transaction.
 
-    Returns the reason for people, or None for all other events. Raises KeyError or TypeError on an odd payload.
+    Returns the reason for people, or None for all other events. Raises KeyError or TypeError on an odd
+    payload.
     """
     action = event.data.get("action")
     if event.event == "installation":
@@ -63,7 +65,8 @@ async def _membership(session: AsyncSession, payload: dict[str, Any]) -> str:
     await _joined(session, payload["installation"]["id"], added)
     for facts in removed:
         row = await session.get(Repository, facts["id"])
-        if row is not None and row.installation_id in (None, payload["installation"]["id"]):
+        mine = row is not None and row.installation_id in (None, payload["installation"]["id"])
+        if row is not None and mine and row.inactive != repositories.DELETED:
             await repositories.stop(session, row, REMOVED)
     return f"noted for {_account(payload)}: {len(added)} added, {len(removed)} removed"
 

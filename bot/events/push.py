@@ -1,4 +1,4 @@
-"""A push to a branch builds it and deploys it where an environment wants that branch."""
+"""A push to a branch or of a tag builds it, and deploys it where an environment wants that."""
 
 from __future__ import annotations
 
@@ -9,41 +9,67 @@ from gidgethub import sansio
 
 from bot import plan
 from bot.decision import Cause, Decision
-from bot.events.desk import Desk, bad_config
+from bot.events.desk import Desk, bad_config, untouched
 from bot.events.router import Router
+from bot.events.tags import TAG, tagged
 from config.errors import ConfigError
 
 router = Router()
 
 BRANCH = "refs/heads/"
 # https://docs.github.com/actions/managing-workflow-runs/skipping-workflow-runs
-_SKIP = re.compile(r"\[(skip ci|ci skip|no ci)\]", re.IGNORECASE)
+_SKIP = re.compile(r"\[(skip ci|ci skip|no ci|skip actions|actions skip)\]", re.IGNORECASE)
 _SKIP_TRAILER = re.compile(r"^skip-checks:\s*true\s*$", re.IGNORECASE | re.MULTILINE)
 
 
 @router.on("push")
 async def pushed(event: sansio.Event, desk: Desk) -> Decision:
     push: dict[str, Any] = event.data
-    ref, sha = push["ref"], push["after"]
+    ref: str = push["ref"]
+    commit = push.get("head_commit") or {}
     if push["deleted"]:
         return Decision(f"ignored: {ref} was deleted")
-    if not ref.startswith(BRANCH):
-        return Decision(f"ignored: {ref} is not a branch")
-    if skips((push.get("head_commit") or {}).get("message", "")):
+    if skips(commit.get("message", "")):
         return Decision("ignored: the commit's message says to skip")
-    branch = ref.removeprefix(BRANCH)
+    if ref.startswith(TAG):
+        return await tagged(desk, ref.removeprefix(TAG), _actor(push), commit.get("id"))
+    if not ref.startswith(BRANCH):
+        return Decision(f"ignored: {ref} is neither a branch nor a tag")
+    return await _branch(desk, push, ref.removeprefix(BRANCH))
+
+
+async def _branch(desk: Desk, push: dict[str, Any], branch: str) -> Decision:
+    ref, before, sha = push["ref"], push["before"], push["after"]
+    key = f"push:{desk.repository.id}:{ref}:{before}:{sha}:{push['repository'].get('pushed_at')}"
+    cause = Cause("push", key, ref, sha, _actor(push))
+    known = None if push.get("created") or push.get("forced") else before
+    return await branch_moved(desk, branch, cause, known)
+
+
+async def branch_moved(desk: Desk, branch: str, cause: Cause, before: str | None) -> Decision:
+    """Run a branch's commit; `before` is the one that it was at, None where all may have changed."""
     try:
-        config = await desk.config(sha)
+        config = await desk.config(cause.sha)
     except ConfigError as error:
-        return bad_config(sha, error)
-    jobs = plan.push(config, branch, desk.repository.default_branch, sha)
-    if not jobs:
+        return bad_config(cause.sha, error)
+    default = desk.repository.default_branch
+    whole = plan.push(config, branch, default, cause.sha)
+    if not whole:
         return Decision(f"ignored: no environment takes pushes to {branch}")
-    key = f"push:{desk.repository.id}:{ref}:{push['before']}:{sha}:{push['repository'].get('pushed_at')}"
-    cause = Cause("push", key, ref, sha, (push.get("sender") or {}).get("login", ""))
-    return Decision(f"runs {sha[:7]} of {branch}", cause, tuple(jobs))
+    touched = None
+    if before is not None and plan.has_paths(config):
+        touched = await desk.github.changed_files(desk.repository, before, cause.sha)
+    jobs = plan.push(config, branch, default, cause.sha, touched)
+    notes = untouched(cause.sha, whole, jobs)
+    if not jobs:
+        return Decision("ignored: it changes nothing in the paths of an image", notes=notes)
+    return Decision(f"runs {cause.sha[:7]} of {branch}", desk.caused(cause, config), tuple(jobs), notes=notes)
 
 
 def skips(message: str) -> bool:
     """Whether a commit's message asks for nothing to be run."""
     return bool(_SKIP.search(message) or _SKIP_TRAILER.search(message))
+
+
+def _actor(push: dict[str, Any]) -> str:
+    return str((push.get("sender") or {}).get("login", ""))

@@ -24,9 +24,6 @@ async def changed(session: AsyncSession, action: str, payload: dict[str, Any]) -
     before, row.full_name = row.full_name, facts["full_name"]
     row.private = bool(facts.get("private", row.private))
     row.default_branch = facts.get("default_branch") or row.default_branch
-    if action == "transferred":
-        # Another account's installation; without one the App's token is looked up by the new name.
-        row.installation_id = (payload.get("installation") or {}).get("id")
     if action in ("archived", "deleted"):
         await stop(session, row, ARCHIVED if action == "archived" else DELETED)
     if action == "unarchived" and row.inactive == ARCHIVED:

@@ -5,16 +5,30 @@ from __future__ import annotations
 from gidgethub import sansio
 
 from bot.decision import Decision
-from bot.events import comment, pull_request, push
+from bot.events import checks, comment, merge_group, pull_request, push, schedule, tags
 from bot.events.desk import Desk
 from bot.events.router import Router
 
-_router = Router(push.router, pull_request.router, comment.router)
+_router = Router(
+    push.router,
+    tags.router,
+    pull_request.router,
+    comment.router,
+    merge_group.router,
+    checks.router,
+    schedule.router,
+)
 
 
 async def decide(event: sansio.Event, desk: Desk) -> Decision:
     """What is done about an event. Raises GitHubError, and KeyError or TypeError on an odd payload."""
     handler = _router.handler(event)
     if handler is None:
-        return Decision("ignored: nothing is done about this event")
+        what = f"{event.event} {event.data.get('action') or ''}".strip()
+        return Decision(f"ignored: nothing is done about {what}")
     return await handler(event, desk)
+
+
+def handled(event: str, action: str | None) -> bool:
+    """Whether anything is done about such events."""
+    return _router.handler(sansio.Event({"action": action}, event=event, delivery_id="")) is not None

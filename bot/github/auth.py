@@ -195,6 +195,10 @@ class AppAuth:
         answer = await self._client.post(url, data=narrowed, jwt=self._jwt())
         return _Cached(answer["token"], datetime.fromisoformat(answer["expires_at"]).timestamp())
 
+    def jwt(self) -> str:
+        """What proves that we are the App itself, for the few requests that no installation answers."""
+        return self._jwt()
+
     def _now(self) -> float:
         """Seconds since 1970 by GitHub's clock, as far as it is known."""
         return time.time() - self._off

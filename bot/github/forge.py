@@ -47,6 +47,27 @@ class Comment:
     updated_at: datetime
 
 
+@dataclass(frozen=True)
+class Webhook:
+    """Where GitHub keeps the deliveries of a hook: the App's, or one of a repository's own."""
+
+    path: str
+    repository: Repository | None = None  # None for the App's
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt of GitHub's to bring a delivery; `at` is by GitHub's clock."""
+
+    id: int
+    guid: str
+    at: datetime
+    ok: bool
+    again: bool  # somebody asked for this one
+    event: str
+    action: str | None
+
+
 class GitHub:
     """One account at one GitHub."""
 
@@ -160,13 +181,41 @@ class GitHub:
     async def required_contexts(self, repository: Repository, branch: str) -> list[str]:
         """What a branch's protection requires to be green; none where it has none or we may not look."""
         answer = await self._get(repository, "/branches/{branch}", branch=branch)
-        protection = answer.get("protection") or {}
-        return list((protection.get("required_status_checks") or {}).get("contexts") or ())
+        protection = (answer.get("protection") or {}).get("required_status_checks") or {}
+        named = set(protection.get("contexts") or ())
+        for rule in await self._get(repository, "/rules/branches/{branch}", branch=branch):
+            if rule["type"] == "required_status_checks":
+                checks = (rule.get("parameters") or {}).get("required_status_checks") or ()
+                named |= {check["context"] for check in checks}
+        return sorted(named)
 
     async def behind(self, repository: Repository, base: str, sha: str) -> int:
         """How many commits of `base` are not in `sha`."""
         basehead = f"{quote(base, safe='')}...{sha}"
         return int((await self._get(repository, f"/compare/{basehead}"))["behind_by"])
+
+    async def changed_files(self, repository: Repository, base: str, sha: str) -> list[str] | None:
+        """The files that differ between two commits, None where GitHub does not tell all of them."""
+        try:
+            answer = await self._get(repository, f"/compare/{quote(base, safe='')}...{sha}")
+        except GitHubRefused as error:
+            if error.status == 404:
+                return None
+            raise
+        files = answer.get("files") or []
+        # https://docs.github.com/rest/commits/commits#compare-two-commits: 300 files at most.
+        if len(files) >= 300:
+            return None
+        return [name for file in files for name in (file["filename"], file.get("previous_filename")) if name]
+
+    async def tag_commit(self, repository: Repository, tag: str) -> str | None:
+        """The commit that a tag names, None where there is no such tag."""
+        try:
+            return str((await self._get(repository, f"/commits/{quote(f'tags/{tag}', safe='')}"))["sha"])
+        except GitHubRefused as error:
+            if error.status in (404, 422):
+                return None
+            raise
 
     async def update_branch(self, repository: Repository, number: int, sha: str) -> None:
         """Merge the base into a pull request's branch, if its head is still `sha`."""
@@ -230,6 +279,73 @@ class GitHub:
     ) -> None:
         await self._post(repository, f"/deployments/{deployment_id}/statuses", body)
 
+    async def about(self, repository: Repository) -> dict[str, Any]:
+        """The repository in GitHub's own form."""
+        answer: dict[str, Any] = await self._get(repository, "")
+        return answer
+
+    async def commit(self, repository: Repository, sha: str) -> dict[str, Any]:
+        """A commit in GitHub's own form."""
+        answer: dict[str, Any] = await self._get(repository, f"/commits/{sha}")
+        return answer
+
+    async def branch_heads(self, repository: Repository) -> dict[str, str]:
+        """The commit of every branch."""
+        url = f"/repos/{repository.full_name}/branches?per_page={_PAGE}"
+        token = await self._token(repository)
+        found = self._client.getiter(url, oauth_token=token)
+        return {branch["name"]: branch["commit"]["sha"] async for branch in found}
+
+    async def open_pulls(self, repository: Repository) -> dict[int, str]:
+        """The head of every open pull request."""
+        url = f"/repos/{repository.full_name}/pulls?state=open&per_page={_PAGE}"
+        token = await self._token(repository)
+        found = self._client.getiter(url, oauth_token=token)
+        return {pull["number"]: pull["head"]["sha"] async for pull in found}
+
+    async def pull_payload(self, repository: Repository, number: int) -> dict[str, Any]:
+        """A pull request in GitHub's own form."""
+        answer: dict[str, Any] = await self._get(repository, f"/pulls/{number}")
+        return answer
+
+    def app_hook(self) -> Webhook | None:
+        """The App's hook, None where we are no App."""
+        return Webhook("/app/hook") if isinstance(self._auth, AppAuth) else None
+
+    async def hooks_to(self, repository: Repository, url: str) -> list[Webhook]:
+        """The repository's own hooks that bring their deliveries to `url`."""
+        path = f"/repos/{repository.full_name}/hooks"
+        hooks = await self._get(repository, f"/hooks?per_page={_PAGE}")
+        ours = [hook["id"] for hook in hooks if (hook.get("config") or {}).get("url") == url]
+        return [Webhook(f"{path}/{number}", repository) for number in ours]
+
+    async def failed_attempts(self, hook: Webhook, since: datetime) -> list[Attempt]:
+        """The attempts since then that failed, newest first. An older Enterprise gives the others too."""
+        url = f"{hook.path}/deliveries?status=failure&per_page={_PAGE}"
+        found = []
+        async for item in self._client.getiter(url, **await self._of_hook(hook)):
+            attempt = _attempt(item)
+            if attempt.at < since:
+                break
+            found.append(attempt)
+        return found
+
+    async def redeliver(self, hook: Webhook, attempt: int) -> None:
+        url = f"{hook.path}/deliveries/{attempt}/attempts"
+        await self._client.post(url, data=b"", **await self._of_hook(hook))
+
+    async def delivered(self, hook: Webhook, attempt: int) -> Any:
+        """The payload of a delivery."""
+        url = f"{hook.path}/deliveries/{attempt}"
+        return (await self._client.getitem(url, **await self._of_hook(hook)))["request"]["payload"]
+
+    async def _of_hook(self, hook: Webhook) -> dict[str, Any]:
+        """The credentials for a hook: only the App itself may ask about its own."""
+        if hook.repository is not None:
+            return {"oauth_token": await self._token(hook.repository)}
+        assert isinstance(self._auth, AppAuth), "only an App has a hook of its own"  # noqa: S101
+        return {"jwt": self._auth.jwt()}
+
     async def _token(self, repository: Repository) -> str:
         return await self._auth.token(repository.full_name, repository.installation_id)
 
@@ -258,6 +374,18 @@ def pull_head(pull: dict[str, Any]) -> PullHead:
         draft=bool(pull.get("draft")),
         merged=bool(pull.get("merged")),
         labels=tuple(label["name"] for label in pull.get("labels") or ()),
+    )
+
+
+def _attempt(item: dict[str, Any]) -> Attempt:
+    return Attempt(
+        id=int(item["id"]),
+        guid=str(item["guid"]),
+        at=datetime.fromisoformat(item["delivered_at"]),
+        ok=200 <= int(item["status_code"]) < 300,
+        again=bool(item["redelivery"]),
+        event=str(item["event"]),
+        action=item["action"],
     )
 
 

@@ -10,11 +10,15 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from bot.dispatch import Dispatcher
+from bot.github.forge import GitHub
 from bot.github.reporter import Reporter
 from bot.logs import LogStore
 from bot.store.database import Store
-from bot.sweeps import cancels, drains, leases, lost_messages, retention
+from bot.sweeps import cancels, drains, heads, leases, lost_messages, missed, previews, retention
+from bot.sweeps.schedules import EVERY as SCHEDULES
+from bot.sweeps.schedules import Schedules
 from config.settings import Settings
+from workers.contract.messages import now
 from workers.contract.queue import BotQueue
 
 # A message is on its way for less than this many seconds after it was offered.
@@ -31,6 +35,7 @@ async def sweeping(
     logs: LogStore,
     dispatcher: Dispatcher,
     reporter: Reporter,
+    github: GitHub,
     settings: Settings,
 ) -> AsyncIterator[None]:
     """The sweeps run until the end of the block; what a dead bot left is looked at once at the start."""
@@ -45,10 +50,17 @@ async def sweeping(
         "drains": (drains.EVERY, lambda: drains.sweep(store, queue)),
         "retention": (retention.EVERY, lambda: retention.sweep(store, logs, settings.retention)),
         "reports": (_REPORTS, reporter.send_due),
+        "previews": (previews.EVERY, lambda: previews.sweep(store, settings)),
+    }
+    schedules = Schedules(store, github)
+    asking: dict[str, tuple[float, Callable[[], Awaitable[object]]]] = {
+        "missed deliveries": (missed.EVERY, lambda: missed.sweep(store, github, settings)),
+        "heads": (heads.EVERY, lambda: heads.sweep(store, github)),
+        "schedules": (SCHEDULES, schedules.sweep),
     }
     scheduler = AsyncIOScheduler(event_loop=asyncio.get_running_loop(), timezone="UTC")
     running: set[asyncio.Task[None]] = set()
-    for name, (seconds, sweep) in sweeps.items():
+    for name, (seconds, sweep) in (sweeps | asking).items():
         scheduler.add_job(
             _tracked(name, sweep, running),
             "interval",
@@ -56,6 +68,8 @@ async def sweeping(
             name=name,
             coalesce=True,
             max_instances=1,
+            # Nobody waits for what asks GitHub: it starts beside the rest, and again on its interval.
+            **({"next_run_time": now()} if name in asking else {}),
         )
     scheduler.start()
     try:

@@ -38,12 +38,17 @@ def application(receiver: Receiver, api: Api, store: Store, queue: BotQueue) -> 
     async def job_page(request: Request) -> Response:
         return RedirectResponse(f"/api/v1/jobs/{request.path_params['id']}/log")
 
+    async def set_up(_request: Request) -> Response:
+        raise HTTPException(404, "this instance is set up already")
+
     return Starlette(
         routes=[
             Route("/webhooks/github", receiver.receive, methods=["POST"]),
             Route("/healthz", alive),
             Route("/readyz", ready),
             Route("/jobs/{id}", job_page),
+            Route("/setup", set_up),
+            Route("/setup/done", set_up),
             Mount("/api/v1", routes=api.routes()),
         ],
         exception_handlers={HTTPException: _refused, Exception: _broken},

@@ -31,6 +31,8 @@ class Talk:
     ada: User
     work: WorkTree
     store: Store
+    first: str  # the repository's first commit
+    queue: MemoryQueue
 
     async def push(self, files: dict[str, str | None], branch: str = "main") -> str:
         sha = await self.work.commit(files, message="Change")
@@ -161,9 +163,10 @@ async def talking(
         github_app_private_key=github.app.private_key,
     )
     work = await shop.clone(folder / "work", ada)
+    queue = MemoryQueue()
     async with (
-        bot(settings, MemoryQueue(), asyncio.Event()) as url,
+        bot(settings, queue, asyncio.Event()) as url,
         Store.opened(settings.store_url) as store,
     ):
         github.app.hook_url = f"{url}/webhooks/github"
-        yield Talk(github, shop, ada, work, store)
+        yield Talk(github, shop, ada, work, store, await work.head(), queue)

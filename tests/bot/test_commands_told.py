@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from nacl.public import PrivateKey
 
 from bot.store.tables import CommandState, JobState
 from tests.bot.talk import Talk, talking
 from tests.github import Contract, GitHub
+from workers.contract.messages import Claim, Refusal
 
 FILE = """
 environments:
@@ -234,6 +236,26 @@ async def test_going_back_needs_somewhere_to_go_back_to(talk: Talk) -> None:
         await talk.refused(number, "/deploy stagin")
         == "there is no environment stagin. Did you mean staging?"
     )
+
+
+async def test_the_head_is_read_again_before_a_job_is_given_to_a_worker(talk: Talk) -> None:
+    number, head = await talk.open_pull({"a": "1"})
+    await talk.accepted(number, f"/deploy staging {head}")
+    run = (await talk.runs())[-1]
+    job = (await talk.jobs(run))[0]
+    hook, talk.github.app.hook_url = talk.github.app.hook_url, None  # nobody tells us of the next push
+    new = await talk.push({"a": "2"}, "feature")
+    talk.github.app.hook_url = hook
+
+    claim = Claim(
+        job=job.id, worker="w", instance="i", nonce="n", public_key=bytes(PublicKey(bytes(32))).hex()
+    )
+    answer = await talk.queue.request(claim, 10)
+
+    assert isinstance(answer, Refusal)
+    assert answer.reason == f"Not run: the head has moved to {new[:7]}"
+    assert {job.state for job in await talk.jobs(run)} == {JobState.CANCELLED}
+    assert (await talk.commands())[-1].state is CommandState.FAILED
 
 
 async def test_an_edited_comment_does_nothing(talk: Talk) -> None:

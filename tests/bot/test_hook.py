@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from bot.cli import app
 from bot.cli.hook import installed
+from bot.events.table import handled
 from bot.github.hooks import EVENTS
 from config.errors import ConfigError
 from config.settings import Settings
@@ -44,6 +45,20 @@ def settings(github: GitHub, login: str = "ada", **other: Any) -> Settings:
 
 def hooks(github: GitHub, repository: Repository) -> list[Any]:
     return [hook for hook in github.world.hooks.values() if hook.repository is repository]
+
+
+def test_no_event_is_asked_for_that_nothing_is_done_about() -> None:
+    actions = {
+        "check_run": "rerequested",
+        "check_suite": "rerequested",
+        "issue_comment": "created",
+        "merge_group": "checks_requested",
+        "pull_request": "opened",
+        "release": "published",
+    }
+
+    for event in set(EVENTS) - {"repository"}:  # that one changes the row, before any behaviour is asked
+        assert handled(event, actions.get(event)), event
 
 
 async def test_it_makes_a_hook_that_the_receiver_understands(github: GitHub, shop: Repository) -> None:
@@ -124,7 +139,9 @@ def test_the_command_is_there_and_ends_with_a_sentence(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("os.environ", {"PATH": "/usr/bin"})
+    monkeypatch.setattr("bot.cli.hook.configure", lambda *_, **__: None)  # the log is this whole process's
+    monkeypatch.setattr("bot.cli.hook.load", lambda **_: Settings())
     result = CliRunner().invoke(app, ["hook", "install", "acme/shop"])
 
     assert isinstance(result.exception, ConfigError)
+    assert "BLACKTREE_GITHUB_TOKEN is missing" in str(result.exception)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import update
 from sqlmodel import col
 
 from bot import lifecycle
 from bot.store.database import Store
-from bot.store.tables import Job, JobState, Release, ReleaseState, ReportKind, ReportState
-from tests.bot.conftest import NEW, Rows
+from bot.store.tables import (
+    CommandRow,
+    CommandState,
+    Job,
+    JobState,
+    Release,
+    ReleaseState,
+    ReportKind,
+    ReportState,
+)
+from tests.bot.conftest import NEW, OLD, REPOSITORY, Rows
 from workers.contract.messages import Fault, Kind
 
 MOVES = {
@@ -195,8 +206,12 @@ async def test_the_status_of_a_deploy_that_succeeded_links_to_its_place(store: S
 async def test_a_command_is_answered_once_when_the_last_job_of_its_run_has_ended(
     store: Store, rows: Rows, ends: tuple[JobState, JobState | None], answer: str
 ) -> None:
-    run = await rows.run(comment_id=5)
+    run = await rows.run(comment_id=5, pull_number=42)
     build, deploy = await rows.pair(run, JobState.RUNNING)
+    told: dict[str, Any] = {"repository_id": REPOSITORY, "pull_number": 42, "comment_id": 5, "run_id": run.id}
+    said = {"line": "/redeploy", "actor": "ada", "sha": OLD, "answer": ""}
+    async with store.transaction() as session:
+        session.add(CommandRow(state=CommandState.ACCEPTED, **told, **said))
 
     await moved(store, build, ends[0])
     if ends[1]:
@@ -205,8 +220,8 @@ async def test_a_command_is_answered_once_when_the_last_job_of_its_run_has_ended
         await moved(store, deploy, JobState.RUNNING)
         await moved(store, deploy, ends[1])
 
-    [reaction] = await rows.reports(ReportKind.REACTION)
-    assert reaction.payload == {"comment_id": 5, "content": answer}
+    reactions = [reaction.payload["content"] for reaction in await rows.reports(ReportKind.REACTION)]
+    assert reactions == ["eyes", answer]
 
 
 async def test_a_job_of_a_pull_request_owes_its_living_comment(store: Store, rows: Rows) -> None:

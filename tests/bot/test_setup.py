@@ -17,7 +17,9 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from bot.credentials import completed
+from bot.credentials import completed, webhook_secrets
+from bot.github.auth import ASKED
+from bot.github.hooks import EVENTS
 from bot.main import bot
 from bot.store.database import Store
 from bot.vault import Vault
@@ -145,6 +147,16 @@ def test_the_manifest_asks_for_little_and_brings_github_back_here() -> None:
     assert written == {"statuses", "pull_requests", "deployments"}
     assert "administration" not in wish["default_permissions"]
     assert len(manifest("https://" + "x" * 60 + ".example.com")["name"]) <= 34
+
+
+def test_the_page_for_people_names_the_permissions_and_the_events() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "github.md").read_text()
+    table = page.partition("| permission | access | for |")[2].partition("\n\n")[0].lower()
+
+    for name, level in ASKED.items():
+        row = next(line for line in table.splitlines() if name.replace("_", " ") in line)
+        assert f"| {level} |" in row
+    assert all(f"`{event}`" in page for event in EVENTS)
 
 
 @pytest.mark.parametrize("organization", ["", "acme"])
@@ -293,6 +305,20 @@ async def test_settings_win_over_what_is_sealed(settings: Settings, visitor: Vis
     assert rotated.github_app_id == visitor.github.app.id
 
 
+async def test_the_sealed_secret_is_taken_beside_a_new_one_when_asked_for(
+    settings: Settings, visitor: Visitor, vault: Vault
+) -> None:
+    asked = {"github_webhook_secret": SecretStr("new"), "github_webhook_secret_previous": SecretStr("sealed")}
+    with pytest.raises(ConfigError, match="there is no sealed one"):
+        await completed(settings.model_copy(update=asked), vault)
+    await visitor.http.get(await visitor.made())
+    sealed = visitor.github.app.webhook_secret.encode()
+
+    assert webhook_secrets(await completed(settings.model_copy(update=asked), vault)) == (b"new", sealed)
+    del asked["github_webhook_secret_previous"]
+    assert webhook_secrets(await completed(settings.model_copy(update=asked), vault)) == (b"new",)
+
+
 def signature(secret: str, body: bytes) -> str:
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
@@ -345,6 +371,26 @@ async def test_a_bot_goes_to_work_as_soon_as_it_is_set_up(
 
     async with bot(settings, MemoryQueue(), asyncio.Event()) as again:
         assert await delivered(again, github.app.webhook_secret, "3") == 202, "it remembers after a restart"
+
+
+async def test_a_second_bot_on_the_store_follows_when_the_first_is_set_up(
+    tmp_path: Path, github: GitHub, store: Store
+) -> None:
+    known = {"data_dir": tmp_path, "github_api_url": github.api_url, "port": free_port(), "proxy": "none"}
+    settings = Settings.model_validate(known)
+
+    async def run() -> str:
+        async with bot(settings, MemoryQueue(), asyncio.Event()) as url:
+            return url
+
+    running = asyncio.create_task(run())
+    await asyncio.sleep(0.5)
+    assert not running.done()
+    async with visiting(settings, Vault(store, settings), github) as first:
+        await first.http.get(await first.made())
+
+    async with asyncio.timeout(20):
+        assert await running == f"http://127.0.0.1:{settings.port}"
 
 
 async def said(capfd: pytest.CaptureFixture[str]) -> str:

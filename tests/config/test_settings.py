@@ -33,7 +33,10 @@ NAMED_IN_THE_ISSUE = [
     "WORKER_SLOTS",
     "SECRET_KEY",
 ]
-SECRETS = "github_webhook_secret github_token github_app_private_key registry_password secret_key api_token"
+SECRETS = (
+    "github_webhook_secret github_webhook_secret_previous github_token github_app_private_key "
+    "registry_password secret_key api_token"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -325,3 +328,24 @@ def test_a_bad_url_is_told_without_its_password() -> None:
 
 def test_the_variables_of_the_tests_are_no_settings() -> None:
     assert load(env(test_postgres_url="postgresql://x")) == load({})
+
+
+@pytest.mark.parametrize(
+    ("patterns", "name", "trusted"),
+    [
+        ("", "acme/shop", False),
+        ("acme/shop", "acme/shop", True),
+        ("acme/shop", "Acme/Shop", True),
+        ("umbra/*, acme/sh?p", "acme/shop", True),
+        ("acme/*", "acme-evil/shop", False),
+        ("*/shop", "acme/shop", True),
+        ("acme/shop,", "acme/other", False),
+    ],
+)
+def test_only_repositories_that_are_named_are_trusted(patterns: str, name: str, trusted: bool) -> None:
+    assert load(env(trusted_repositories=patterns)).trusts(name) is trusted
+
+
+@pytest.mark.parametrize("patterns", ["*", "acme", "acme/", "/shop", "a/b/c", "acme/shop, *"])
+def test_a_pattern_for_everything_at_once_is_refused(patterns: str) -> None:
+    assert "must be OWNER/NAME" in complaint(env(trusted_repositories=patterns))

@@ -1,0 +1,159 @@
+"""Whatever is written into `.blacktree.yml`: a model, or faults that people can read; never anything else."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from config.errors import ConfigError
+from config.repository import Environment, Gates, Image, Repository, Schedule, parse
+
+FILE = """\
+x-env: &env {LEVEL: info}
+images:
+  web: {context: web, paths: [web/**], test: [npm, test], tags: ["{branch}", "{version}"]}
+  api: {dockerfile: api/Dockerfile, args: {A: b}, registries: [ghcr.io/acme]}
+environments:
+  production: {image: web, env: *env, tags: [v*], gates: {checks: [ci], after: staging}}
+  staging: {image: api, env: {<<: *env, MODE: test}, health: {path: /ok}, limits: {memory: 1g}}
+  preview: {image: web, ttl: 3d, domain: "pr-{pr}.example.com"}
+schedules: [{cron: "0 4 * * mon", environment: staging}]
+notifications: {comment: false}
+"""
+KEYS = sorted(
+    {key for part in (Repository, Image, Environment, Gates, Schedule) for key in part.model_fields}
+    | {"<<", "x-a", "production", "preview", "app"}
+)
+quick = settings(
+    max_examples=150,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.sampled_from(KEYS)
+)
+structures = st.recursive(
+    scalars,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.one_of(st.sampled_from(KEYS), st.text(max_size=8)), inner, max_size=4),
+    ),
+    max_leaves=15,
+)
+
+
+def dumped(data: Any) -> str:
+    out = io.StringIO()
+    YAML(typ="safe").dump(data, out)
+    return out.getvalue()
+
+
+def parsed(text: str) -> Repository | None:
+    """The model, or None where there are faults, each on a line of its own that begins with the file."""
+    try:
+        return parse(text)
+    except ConfigError as error:
+        assert str(error)
+        for line in str(error).split("\n"):
+            assert line.startswith(".blacktree.yml"), line
+        return None
+
+
+@quick
+@given(st.text(max_size=300))
+def test_any_text_is_a_file_or_a_fault(text: str) -> None:
+    parsed(text)
+
+
+@quick
+@given(st.text(alphabet="{}[]<>&*!|>'\"%@`#:,-? \n\tab01.~", max_size=120))
+def test_any_punctuation_is_a_file_or_a_fault(text: str) -> None:
+    parsed(text)
+
+
+@quick
+@given(structures)
+def test_any_yaml_is_a_file_or_a_fault(data: Any) -> None:
+    parsed(dumped(data))
+
+
+@quick
+@given(st.dictionaries(st.sampled_from(sorted(Environment.model_fields)), structures, max_size=5), structures)
+def test_any_values_of_known_keys_are_a_file_or_a_fault(values: dict[str, Any], other: Any) -> None:
+    parsed(dumped({"environments": {"production": values}, "images": other}))
+
+
+@quick
+@given(st.integers(0, len(FILE)), st.integers(0, 12), st.one_of(st.text(max_size=12), st.sampled_from(KEYS)))
+def test_a_file_with_a_slip_in_it_is_a_file_or_a_fault(at: int, cut: int, put: str) -> None:
+    parsed(FILE[:at] + put + FILE[at + cut :])
+
+
+@quick
+@given(st.text(max_size=120))
+def test_any_cron_is_a_time_or_a_fault(cron: str) -> None:
+    parsed(dumped({"schedules": [{"cron": cron, "environment": "production"}]}))
+
+
+names = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True).filter(
+    lambda name: name != "preview" and not name.startswith("pr-")
+)
+words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
+images = st.builds(
+    Image,
+    target=st.none() | words,
+    args=st.dictionaries(st.sampled_from(["A", "B_2", "_c"]), words, max_size=3),
+    timeout=st.integers(1, 86_400),
+    platforms=st.lists(st.sampled_from(["linux/amd64", "linux/arm/v7"]), max_size=2),
+    paths=st.lists(words, max_size=3),
+    test=st.none() | st.lists(words, min_size=1, max_size=3).map(lambda command: {"command": command}),
+    tags=st.lists(st.sampled_from(["{branch}", "v{version}", "latest"]), max_size=3),
+)
+gates = st.builds(Gates, review=st.booleans(), checks=st.booleans() | st.lists(words, max_size=3))
+environments = st.builds(
+    Environment,
+    branches=st.lists(words, max_size=3),
+    on=st.none() | st.lists(st.sampled_from(["push", "tag", "release", "command"]), max_size=3),
+    port=st.none() | st.integers(1, 65_535),
+    command=st.none() | st.lists(words, max_size=3),
+    env=st.dictionaries(st.sampled_from(["A", "B"]), words, max_size=2),
+    ttl=st.sampled_from(["90s", "3d"]),
+    gates=gates,
+)
+
+
+@st.composite
+def repositories(draw: st.DrawFn) -> Repository:
+    made = draw(st.dictionaries(names, images, min_size=1, max_size=3))
+    places = draw(st.dictionaries(names, environments, max_size=3))
+    image = st.sampled_from(sorted(made))
+    return Repository(
+        images=made,
+        environments={
+            name: place.model_copy(update={"image": draw(image)}) for name, place in places.items()
+        },
+        retries=draw(st.none() | st.integers(0, 10)),
+    )
+
+
+@quick
+@given(repositories())
+def test_a_model_that_is_written_down_is_read_as_the_same(config: Repository) -> None:
+    assert parse(dumped(config.model_dump(mode="json"))) == config
+
+
+def test_the_file_that_slips_are_made_in_is_fine() -> None:
+    assert parsed(FILE) is not None
+
+
+@pytest.mark.parametrize(
+    "text", ["a: \ud800\n", "\ufeffimages: {a: {}}\n", "a: &a\n  <<: *a\n", "<<: 1\n", "? \n"]
+)
+def test_odd_text_is_a_file_or_a_fault(text: str) -> None:
+    parsed(text)
