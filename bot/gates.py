@@ -35,7 +35,10 @@ class Closed:
 
 @dataclass(frozen=True)
 class Wish:
-    """A deploy that somebody wants. `pull` is whose head it is, None for a branch's or an old release."""
+    """A deploy that somebody wants; `actor` is empty for a schedule.
+
+    `pull` is whose head it is, None for a branch's or an old release.
+    """
 
     environment: str
     sha: str
@@ -84,7 +87,7 @@ def closed(spec: Mapping[str, Any], wish: Wish, facts: Facts) -> list[Closed]:
         if lock.owner != wish.actor
     ]
     deployers = spec.get("deployers") or []
-    if deployers and wish.actor not in deployers:
+    if deployers and wish.actor and wish.actor not in deployers:
         found.append(
             Closed(Gate.DEPLOYERS, f"{wish.actor} may not deploy here", f"one of {', '.join(deployers)} may")
         )

@@ -159,7 +159,7 @@ async def _lead(
     store: Store, queue: BotQueue, logs: LogStore, github: GitHub, router: Router, settings: Settings
 ) -> None:
     """The work that only one bot does at a time, until that is lost."""
-    dispatcher, reporter = Dispatcher(store, queue), Reporter(store, github, settings)
+    dispatcher, reporter = Dispatcher(store, queue), Reporter(store, github, settings, logs)
     async with store.leadership() as lost:
         log.info("leading")
         async with (

@@ -13,7 +13,7 @@ from bot.store.tables import Environment, Job, JobState, Release, Report, Report
 from bot.texts import deployment_state, status
 from workers.contract.messages import now
 
-_COMMENT_PAUSE = timedelta(seconds=2)  # between two edits of one comment
+_COMMENT_PAUSE = timedelta(seconds=5)  # between two edits of one comment
 
 
 async def owe(

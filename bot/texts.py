@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bot.store.tables import Job, JobState
+from bot.store.tables import CommandState, Job, JobState
 from workers.contract.messages import Fault, Kind
 
 MOST_STATUS = 140  # characters; GitHub refuses a longer description with a 422
 MOST_COMMENT = 60_000  # characters; GitHub's limit is 65,536
 MARKER = "<!-- blacktree:living-comment -->"
+
+_TAIL_LINES = 30
+_TAIL_WIDTH = 300  # characters of a line
 
 _DOING = {Kind.BUILD: "Building", Kind.DEPLOY: "Deploying", Kind.STOP: "Stopping"}
 _EMOJI = {
@@ -108,21 +111,36 @@ def quoted(text: str) -> str:
     return re.sub(r"([@#](?=\w)|\bGH(?=-)|https?:(?=//))", "\\1\u200b", line, flags=re.IGNORECASE)
 
 
+def fenced(text: str) -> str:
+    """Text as a block of code that its content can't end."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def tail(log: str) -> str:
+    """The end of a log, as much as a comment shows of it."""
+    lines = log.replace("\r\n", "\n").replace("\0", "").splitlines()[-_TAIL_LINES:]
+    return "\n".join(line if len(line) <= _TAIL_WIDTH else f"{line[:_TAIL_WIDTH]}…" for line in lines)
+
+
 @dataclass(frozen=True)
 class ImageView:
-    """An image of the head commit, for the comment."""
+    """An image of the head commit, for the comment. `delta`: bytes more than the base branch's."""
 
     name: str
     state: str
     seconds: float | None
     size: int | None
+    delta: int | None
     log_url: str
     problem: str
+    log: str = ""
 
 
 @dataclass(frozen=True)
 class PlaceView:
-    """The pull request's preview, for the comment."""
+    """An environment that the pull request runs in, for the comment."""
 
     name: str
     state: str
@@ -130,16 +148,49 @@ class PlaceView:
     sha: str | None
     log_url: str
     problem: str
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class CommandView:
+    """A command, and what became of it."""
+
+    line: str
+    actor: str
+    state: str
+    answer: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunView:
+    """An earlier run."""
+
+    number: int
+    cause: str
+    sha: str
+    states: str
 
 
 @dataclass(frozen=True)
 class CommentView:
-    """All that the living comment shows."""
+    """All that the living comment shows; `sha` is the head that it announces."""
 
     sha: str
     updated_at: datetime
     images: list[ImageView]
     places: list[PlaceView]
+    waiting: tuple[str, ...] = ()
+    commands: tuple[CommandView, ...] = ()
+    history: tuple[RunView, ...] = ()
+
+
+def command_state(state: CommandState) -> str:
+    return {
+        CommandState.ACCEPTED: "🔨",
+        CommandState.SUCCEEDED: "✅",
+        CommandState.FAILED: "❌",
+        CommandState.REFUSED: "⛔",
+    }[state]
 
 
 def state_of(job: Job) -> str:
@@ -147,9 +198,32 @@ def state_of(job: Job) -> str:
 
 
 def comment(view: CommentView) -> str:
-    """The living comment's Markdown, its hidden marker first, within `MOST_COMMENT` characters."""
-    template = _templates.get_template("comment.md.j2")
-    text = template.render(
-        view=view, marker=MARKER, duration=duration, megabytes=megabytes, quoted=quoted, shortened=shortened
-    )
-    return text[:MOST_COMMENT]
+    """The living comment's Markdown, its hidden marker first, within `MOST_COMMENT` characters.
+
+    What is least needed is left out first: history, the ends of logs, then all but the newest command.
+    """
+    bare = [replace(one, log="") for one in view.images], [replace(one, log="") for one in view.places]
+    short = tuple(replace(one, answer=one.answer[:1]) for one in view.commands[:1])
+    for less in (
+        view,
+        replace(view, history=()),
+        replace(view, history=(), images=bare[0], places=bare[1]),
+        replace(view, history=(), images=bare[0], places=bare[1], commands=short),
+        replace(view, history=(), images=bare[0][:5], places=bare[1][:5], commands=short),
+    ):
+        text = _comment(less)
+        if len(text) <= MOST_COMMENT:
+            return text
+    return f"{MARKER}\n### Blacktree · `{view.sha[:7]}`\n\nThere is too much to show here: see the statuses."
+
+
+def _comment(view: CommentView) -> str:
+    helpers = {
+        "duration": duration,
+        "megabytes": megabytes,
+        "quoted": quoted,
+        "shortened": shortened,
+        "fenced": fenced,
+        "coded": lambda text: text.replace("`", "'"),
+    }
+    return _templates.get_template("comment.md.j2").render(view=view, marker=MARKER, **helpers)

@@ -64,7 +64,7 @@ def load(text: str) -> Any:
         raise ConfigError(f"{FILE}: is not YAML: unreadable ({type(error).__name__})") from None
     if not small:
         raise ConfigError(
-            f"{FILE}: its aliases stand for over {_MOST_CHARACTERS} characters, or for themselves"
+            f"{FILE}: its aliases stand for over {_MOST_CHARACTERS} characters"
         )
     return data
 

@@ -29,4 +29,5 @@ async def due(event: sansio.Event, desk: Desk) -> Decision:
     jobs = plan.deploy(config, environment, sha, branch, None)
     key = f"schedule:{desk.repository.id}:{told['cron']}:{environment}:{branch}:{told['at']}"
     cause = Cause("schedule", key, f"refs/heads/{branch}", sha, "")
+    cause = desk.caused(cause, config)
     return Decision(f"runs {sha[:7]} of {branch}, as scheduled", cause, tuple(jobs))

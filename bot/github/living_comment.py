@@ -2,50 +2,120 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bot.store.tables import Environment, Image, Job, JobState, Pull, Release, ReleaseState, Run
-from bot.texts import CommentView, ImageView, PlaceView, state_of
+from bot import texts
+from bot.logs import LogStore
+from bot.store.tables import (
+    CommandRow,
+    Environment,
+    Image,
+    Job,
+    JobState,
+    Pull,
+    Release,
+    ReleaseState,
+    Repository,
+    Run,
+)
+from bot.texts import CommandView, CommentView, ImageView, PlaceView, RunView, state_of
 from workers.contract.messages import Kind, now
 
+_MOST_COMMANDS = 8
+_MOST_RUNS = 5
 
-async def view(session: AsyncSession, pull: Pull, base_url: str) -> CommentView | None:
-    """How things stand for a pull request, None while nothing was ever run for it."""
-    jobs = await _newest_jobs(session, pull)
-    if not jobs:
+
+async def view(session: AsyncSession, pull: Pull, base_url: str, logs: LogStore) -> CommentView | None:
+    """How things stand for a pull request, None while there is nothing to tell."""
+    runs = await _runs(session, pull)
+    building = [run for run in runs if await _builds(session, run)]
+    newest = building[0] if building else None
+    jobs = await _jobs(session, newest) if newest else []
+    commands = await _commands(session, pull)
+    if not (jobs or commands or pull.waiting):
         return None
+    deploys = [job for job in jobs if job.kind is Kind.DEPLOY]
     return CommentView(
-        sha=jobs[0].sha,
+        sha=pull.head_sha,
         updated_at=now(),
-        images=[await _image(session, job, base_url) for job in jobs if job.kind is Kind.BUILD],
-        places=[await _place(session, job, base_url) for job in jobs if job.kind is Kind.DEPLOY],
+        images=[await _image(session, job, pull, base_url, logs) for job in jobs if job.kind is Kind.BUILD],
+        places=[await _place(session, job, base_url, logs) for job in deploys],
+        waiting=tuple(pull.waiting.splitlines()),
+        commands=commands,
+        history=tuple([await _run(session, run) for run in runs if run is not newest][:_MOST_RUNS]),
     )
 
 
-async def _newest_jobs(session: AsyncSession, pull: Pull) -> list[Job]:
-    """The jobs of the newest run that built something for it."""
-    runs = (
-        select(Run.id)
-        .where(Run.repository_id == pull.repository_id, Run.pull_number == pull.number)
-        .where(col(Run.id).in_(select(Job.run_id).where(Job.kind == Kind.BUILD)))
-        .order_by(col(Run.id).desc())
+async def _runs(session: AsyncSession, pull: Pull) -> list[Run]:
+    theirs = select(Run).where(Run.repository_id == pull.repository_id, Run.pull_number == pull.number)
+    return list((await session.exec(theirs.order_by(col(Run.id).desc()).limit(2 * _MOST_RUNS))).all())
+
+
+async def _builds(session: AsyncSession, run: Run) -> bool:
+    """Whether the run built or deployed something: a stop shows in what it stopped."""
+    deeds = select(Job.id).where(Job.run_id == run.id, Job.kind != Kind.STOP)
+    return (await session.exec(deeds.limit(1))).first() is not None
+
+
+async def _jobs(session: AsyncSession, run: Run) -> list[Job]:
+    return list((await session.exec(select(Job).where(Job.run_id == run.id).order_by(col(Job.id)))).all())
+
+
+async def _run(session: AsyncSession, run: Run) -> RunView:
+    states = Counter(job.state.value for job in await _jobs(session, run))
+    told = ", ".join(f"{count} {state}" for state, count in states.items())
+    return RunView(run.id or 0, run.cause, run.sha, told)
+
+
+async def _commands(session: AsyncSession, pull: Pull) -> tuple[CommandView, ...]:
+    theirs = select(CommandRow).where(
+        CommandRow.repository_id == pull.repository_id, CommandRow.pull_number == pull.number
     )
-    run = (await session.exec(runs.limit(1))).first()
-    return list((await session.exec(select(Job).where(Job.run_id == run).order_by(col(Job.id)))).all())
+    newest = theirs.order_by(col(CommandRow.id).desc()).limit(_MOST_COMMANDS)
+    return tuple(
+        CommandView(row.line, row.actor, texts.command_state(row.state), tuple(row.answer.splitlines()))
+        for row in (await session.exec(newest)).all()
+    )
 
 
-async def _image(session: AsyncSession, job: Job, base_url: str) -> ImageView:
+async def _image(session: AsyncSession, job: Job, pull: Pull, base_url: str, logs: LogStore) -> ImageView:
     image = (await session.exec(select(Image).where(Image.job_id == job.id))).first()
     ended = job.state is JobState.SUCCEEDED and job.started_at is not None and job.ended_at is not None
     seconds = (
         (job.ended_at - job.started_at).total_seconds() if ended and job.started_at and job.ended_at else None
     )
     size = image.size if image else None
-    return ImageView(job.name, state_of(job), seconds, size, f"{base_url}/jobs/{job.id}", _problem(job))
+    base = await _base_size(session, job, pull) if image else None
+    return ImageView(
+        name=job.name,
+        state=state_of(job),
+        seconds=seconds,
+        size=size,
+        delta=size - base if size is not None and base is not None else None,
+        log_url=f"{base_url}/jobs/{job.id}",
+        problem=_problem(job),
+        log=await _log(job, logs),
+    )
 
 
-async def _place(session: AsyncSession, job: Job, base_url: str) -> PlaceView:
+async def _base_size(session: AsyncSession, job: Job, pull: Pull) -> int | None:
+    """The size of the newest image of that name that the base branch built."""
+    repository = await session.get_one(Repository, pull.repository_id)
+    built = (
+        select(Image.size)
+        .join(Job, col(Job.id) == col(Image.job_id))
+        .join(Run, col(Run.id) == col(Job.run_id))
+        .where(Image.repository_id == pull.repository_id, Image.name == job.name)
+        .where(Run.ref == f"refs/heads/{pull.base_ref or repository.default_branch}")
+        .order_by(col(Image.id).desc())
+    )
+    return (await session.exec(built.limit(1))).first()
+
+
+async def _place(session: AsyncSession, job: Job, base_url: str, logs: LogStore) -> PlaceView:
     here = select(Environment).where(
         Environment.repository_id == job.repository_id, Environment.name == job.environment
     )
@@ -61,7 +131,13 @@ async def _place(session: AsyncSession, job: Job, base_url: str) -> PlaceView:
         sha=live.sha if live else None,
         log_url=f"{base_url}/jobs/{job.id}",
         problem=_problem(job),
+        log=await _log(job, logs),
     )
+
+
+async def _log(job: Job, logs: LogStore) -> str:
+    """The end of a failed job's log, in which secrets are masked already."""
+    return texts.tail(await logs.read(job.id, job.attempt)) if job.state is JobState.FAILED else ""
 
 
 def _problem(job: Job) -> str:

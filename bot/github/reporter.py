@@ -15,6 +15,7 @@ from bot import texts
 from bot.github.client import GitHubRefused, GitHubUnavailable
 from bot.github.forge import Comment, GitHub
 from bot.github.living_comment import view
+from bot.logs import LogStore
 from bot.store.database import Store, heard
 from bot.store.tables import Environment, Job, Pull, Release, Report, ReportKind, ReportState, Repository
 from config.settings import Settings
@@ -32,8 +33,9 @@ log = structlog.get_logger()
 class Reporter:
     """One lane for each repository: in it reports go one by one, in their order."""
 
-    def __init__(self, store: Store, github: GitHub, settings: Settings) -> None:
+    def __init__(self, store: Store, github: GitHub, settings: Settings, logs: LogStore) -> None:
         self._store = store
+        self._logs = logs
         self._github = github
         self._settings = settings
         self._sending = asyncio.Lock()
@@ -70,6 +72,12 @@ class Reporter:
     async def _lane(self, repository_id: int, reports: list[Report]) -> None:
         async with self._store.reading() as session:
             repository = await session.get_one(Repository, repository_id)
+        if repository.inactive:
+            for report in reports:
+                await self._end(
+                    report, ReportState.REFUSED, f"{repository.full_name} is {repository.inactive}"
+                )
+            return
         for report in reports:
             if not await self._send(repository, report):
                 return
@@ -133,7 +141,7 @@ class Reporter:
         """Edit the living comment; make it where there is none, or where somebody deleted it."""
         async with self._store.reading() as session:
             pull = await session.get_one(Pull, (repository.id, number))
-            shown = await view(session, pull, self._settings.base_url)
+            shown = await view(session, pull, self._settings.base_url, self._logs)
         if shown is None:
             return
         text = texts.comment(shown)

@@ -247,9 +247,8 @@ async def test_the_head_is_read_again_before_a_job_is_given_to_a_worker(talk: Ta
     new = await talk.push({"a": "2"}, "feature")
     talk.github.app.hook_url = hook
 
-    claim = Claim(
-        job=job.id, worker="w", instance="i", nonce="n", public_key=bytes(PublicKey(bytes(32))).hex()
-    )
+    key = bytes(PrivateKey.generate().public_key).hex()
+    claim = Claim(job=job.id, worker="w", instance="i", nonce="n", public_key=key)
     answer = await talk.queue.request(claim, 10)
 
     assert isinstance(answer, Refusal)

@@ -13,7 +13,7 @@ from bot.store.tables import Pull
 
 SEEN, MOVED = "a" * 40, "b" * 40
 ANNOUNCED = datetime(2026, 1, 1, 12, tzinfo=UTC)
-NOT_YET = "this head has not been announced yet; try again once its comment is there"
+NOT_YET = f"this head has not been announced yet; try again now that it is, or name it: {SEEN}"
 HEAD = PullHead(number=5, sha=SEEN, ref="feature", base="main", fork=False, open=True)
 
 
@@ -28,9 +28,12 @@ def announced(sha: str | None = SEEN, at: datetime | None = ANNOUNCED) -> Pull:
     [
         (HEAD, announced(), 1, None),
         (HEAD, announced(), 86_400 * 30, None),
-        (replace(HEAD, open=False), announced(), 1, "#5 is closed"),
-        (replace(HEAD, fork=True), announced(), 1, "#5 comes from a fork, which nobody has approved"),
-        (replace(HEAD, fork=True, open=False), announced(), 1, "#5 is closed"),
+        (
+            replace(HEAD, fork=True),
+            announced(),
+            1,
+            f"#5 comes from a fork: name the commit that you mean, {SEEN}",
+        ),
         (HEAD, None, 1, NOT_YET),
         (HEAD, announced(sha=None), 1, NOT_YET),
         (HEAD, announced(at=None), 1, NOT_YET),
@@ -47,6 +50,22 @@ def test_a_command_is_refused_if_its_author_may_have_seen_another_head(
     head: PullHead, known: Pull | None, later: int, problem: str | None
 ) -> None:
     assert unsafe(head, known, ANNOUNCED + timedelta(seconds=later)) == problem
+
+
+@pytest.mark.parametrize(
+    ("named", "fork", "safe"),
+    [
+        (SEEN, False, True),
+        (SEEN[:7], False, True),
+        (MOVED[:7], False, False),
+        (SEEN, True, True),
+        (SEEN[:39], True, False),
+        (SEEN[:7], True, False),
+    ],
+)
+def test_a_named_commit_must_be_the_head_and_whole_for_a_fork(named: str, fork: bool, safe: bool) -> None:
+    """Of a shorter name for a commit somebody with a fork may make a twin."""
+    assert (unsafe(replace(HEAD, fork=fork), None, ANNOUNCED, named) is None) is safe
 
 
 def test_a_command_of_the_very_second_of_the_announcement_is_refused() -> None:

@@ -96,7 +96,8 @@ async def test_a_release_reaches_what_asks_for_releases(talk: Talk) -> None:
 
 
 async def test_a_merge_groups_commit_is_built_and_everything_required_is_said_of_it(talk: Talk) -> None:
-    sha = await talk.push({"README": "1"})
+    await talk.work.checkout("queued", create=True)
+    sha = await talk.push({"README": "1"}, "queued")
 
     await talk.github.merge_group(talk.repository, "main", sha)
 
@@ -198,6 +199,8 @@ async def test_any_event_in_any_form_is_stored_and_has_a_reason(
 
 
 async def test_a_renamed_repository_goes_on_and_an_archived_one_does_nothing(talk: Talk) -> None:
+    await talk.push({"README": "1"})
+    await talk.until_reason("ignored: it changes nothing")
     talk.github.rename(talk.repository, "acme/store", sender=talk.ada)
     await talk.until_reason("acme/shop")
     talk.github.archive(talk.repository, talk.ada)

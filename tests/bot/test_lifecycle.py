@@ -209,7 +209,7 @@ async def test_a_command_is_answered_once_when_the_last_job_of_its_run_has_ended
     run = await rows.run(comment_id=5, pull_number=42)
     build, deploy = await rows.pair(run, JobState.RUNNING)
     told: dict[str, Any] = {"repository_id": REPOSITORY, "pull_number": 42, "comment_id": 5, "run_id": run.id}
-    said = {"line": "/redeploy", "actor": "ada", "sha": OLD, "answer": ""}
+    said: dict[str, Any] = {"line": "/redeploy", "actor": "ada", "sha": OLD, "answer": ""}
     async with store.transaction() as session:
         session.add(CommandRow(state=CommandState.ACCEPTED, **told, **said))
 

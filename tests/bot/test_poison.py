@@ -12,6 +12,7 @@ from bot import processing
 from bot.decision import Decision
 from bot.github.forge import GitHub
 from bot.github.reporter import Reporter
+from bot.logs import LogStore
 from bot.processing import Processor
 from bot.store.database import Store
 from bot.store.tables import Delivery, DeliveryState, Report, ReportKind, ReportState, Repository
@@ -59,7 +60,7 @@ async def test_a_report_that_breaks_us_is_postponed_and_the_next_is_sent(store: 
             payload = {"comment_id": comment, "content": "eyes"}
             session.add(Report(repository_id=7, kind=ReportKind.REACTION, key=str(comment), payload=payload))
 
-    await Reporter(store, cast(GitHub, _OddGitHub()), Settings()).send_due()
+    await Reporter(store, cast(GitHub, _OddGitHub()), Settings(), cast(LogStore, None)).send_due()
 
     async with store.reading() as session:
         states = [(await session.get_one(Report, number)).state for number in (1, 2)]

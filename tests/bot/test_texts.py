@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from bot import texts
+from bot.commands.grammar import parse
 from bot.store.tables import Job, JobState
-from bot.texts import CommentView, ImageView, PlaceView
+from bot.texts import CommandView, CommentView, ImageView, PlaceView, RunView
 from workers.contract.messages import Fault, Kind
 
 
@@ -126,7 +128,7 @@ def test_no_other_way_to_write_a_reference_is_left(written: str) -> None:
 
 
 def view(problem: str = "", count: int = 1) -> CommentView:
-    image = ImageView("app", "✅ succeeded", 8.4, 4_200_000, "http://bot/jobs/1-1", problem)
+    image = ImageView("app", "✅ succeeded", 8.4, 4_200_000, None, "http://bot/jobs/1-1", problem)
     place = PlaceView("pr-42", "✅ succeeded", "http://shop.test", "b" * 40, "http://bot/jobs/1-2", "")
     return CommentView("a" * 40, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), [image] * count, [place])
 
@@ -147,5 +149,56 @@ def test_a_problem_is_shown_quoted_and_short() -> None:
     assert len(text) < 3000
 
 
+def test_the_end_of_a_failures_log_is_fenced_and_bounded() -> None:
+    log = "\n".join(f"line {number}" for number in range(100)) + "\n```\n/deploy production\n" + "x" * 9999
+    image = replace(view("it broke").images[0], log=texts.tail(log))
+
+    text = texts.comment(replace(view(), images=[image]))
+
+    assert "line 99" in text
+    assert "line 72" not in text
+    assert "````text" in text, "three backticks of the log don't end the block"
+    assert parse(text) == []
+    assert len(text) < 5000
+
+
+def test_commands_are_told_the_newest_first_with_every_line_of_their_answer() -> None:
+    told = CommandView("/deploy `production`", "ada", "⛔", ("held by @eve", "held by <!-- x -->"))
+
+    text = texts.comment(replace(view(), commands=(told,)))
+
+    assert "- ⛔ `/deploy 'production'` by ada: held by" in text
+    assert "@eve" not in text
+    assert "<!-- x" not in text
+
+
+def test_what_a_head_waits_for_stands_on_top() -> None:
+    waiting = ("A fork: look at it first", f"/approve {'a' * 40}")
+
+    text = texts.comment(replace(view(), images=[], places=[], waiting=waiting))
+
+    assert f"```text\n/approve {'a' * 40}\n```" in text
+    assert "| Environment" not in text
+
+
+def test_a_size_is_compared_with_the_base_branchs() -> None:
+    image = replace(view().images[0], delta=-1_500_000)
+
+    assert "| 4.2 MB | -1.5 MB |" in texts.comment(replace(view(), images=[image]))
+
+
+def test_what_is_least_needed_goes_first_from_a_comment_that_is_too_long() -> None:
+    image = replace(view("it broke").images[0], log=texts.tail("`" * 300 + "\n" + "y" * 9000))
+    command = CommandView("/status", "ada", "✅", ("x" * 600,) * 90)
+    run = RunView(1, "push", "c" * 40, "2 succeeded")
+    full = replace(view(), images=[image] * 3, commands=(command,) * 8, history=(run,) * 5)
+
+    text = texts.comment(full)
+
+    assert len(text) <= texts.MOST_COMMENT
+    assert text.startswith(texts.MARKER)
+    assert text.endswith("</sub>\n") or text.endswith("</sub>")
+
+
 def test_a_comment_stays_below_githubs_limit() -> None:
-    assert len(texts.comment(view("x" * 1000, count=500))) == texts.MOST_COMMENT == 60_000
+    assert len(texts.comment(view("x" * 1000, count=500))) <= texts.MOST_COMMENT == 60_000

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
+from openapi_schema_validator import OAS31Validator
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
@@ -28,7 +28,7 @@ PARTS = [
 
 
 def valid(data: Any) -> bool:
-    return bool(Draft202012Validator(schema()).is_valid(data))
+    return bool(OAS31Validator(schema()).is_valid(data))
 
 
 def test_the_published_schema_is_the_programs() -> None:
@@ -37,7 +37,7 @@ def test_the_published_schema_is_the_programs() -> None:
 
 
 def test_it_is_a_schema() -> None:
-    Draft202012Validator.check_schema(schema())
+    OAS31Validator.check_schema(schema())
 
 
 @pytest.mark.parametrize("sample", SAMPLES)

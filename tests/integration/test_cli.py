@@ -34,7 +34,7 @@ async def _run(*command: str, **settings: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("command", "settings", "named"),
     [
-        ("up", {}, "BLACKTREE_GITHUB_WEBHOOK_SECRET is missing"),
+        ("up", {"github_token": "t"}, "BLACKTREE_GITHUB_WEBHOOK_SECRET is missing"),
         ("up", {"github_webhook_secret": "s" * 20}, "GitHub credentials are missing"),
         ("up", {"prot": "1"}, "BLACKTREE_PROT: there is no such setting. Did you mean port?"),
         ("serve", {"queue_url": "memory://"}, "QUEUE_URL"),
