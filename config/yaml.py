@@ -63,9 +63,7 @@ def load(text: str) -> Any:
     except Exception as error:  # the parser's own slips on what nobody writes
         raise ConfigError(f"{FILE}: is not YAML: unreadable ({type(error).__name__})") from None
     if not small:
-        raise ConfigError(
-            f"{FILE}: its aliases stand for over {_MOST_CHARACTERS} characters"
-        )
+        raise ConfigError(f"{FILE}: its aliases stand for over {_MOST_CHARACTERS} characters")
     return data
 
 

@@ -59,7 +59,7 @@ async def changed(event: sansio.Event, desk: Desk) -> Decision:
     runs = await _runs(desk, head)
     if runs and why_not(place, head) is None:
         return Decision("ignored: its preview is there already", pull=head)
-    return await preview(desk, head, _cause(event, head))
+    return await preview(desk, head, _cause(event, head, event.data["action"]))
 
 
 @router.on("pull_request", action="closed")

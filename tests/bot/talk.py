@@ -74,11 +74,11 @@ class Talk:
         return {reaction.content for reaction in self.github.reactions(comment)}
 
     def living_comment(self, number: int) -> str:
-        """The one comment of ours."""
-        (ours,) = [
-            one for one in self.github.comments(self.repository, number) if one.user.login.endswith("[bot]")
-        ]
-        return ours.body
+        """The one comment of ours, empty while there is none."""
+        comments = self.github.comments(self.repository, number)
+        ours = [one.body for one in comments if one.user.login.endswith("[bot]")]
+        assert len(ours) <= 1, "there is one living comment"
+        return ours[0] if ours else ""
 
     async def shown(self, number: int, text: str) -> None:
         """Wait until the living comment says `text`."""
@@ -123,6 +123,12 @@ class Talk:
             return any(text in reason for reason in await self.reasons())
 
         await self._until(said)
+
+    async def until_run(self, cause: str) -> None:
+        async def ran() -> bool:
+            return any(run.cause == cause for run in await self.runs())
+
+        await self._until(ran)
 
     async def status(self, sha: str, context: str, state: str) -> str:
         """Wait for a status; its description."""

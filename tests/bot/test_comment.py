@@ -14,6 +14,7 @@ from bot.store.tables import Pull
 SEEN, MOVED = "a" * 40, "b" * 40
 ANNOUNCED = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NOT_YET = f"this head has not been announced yet; try again now that it is, or name it: {SEEN}"
+A_FORK = f"#5 comes from a fork: name the commit that you mean, {SEEN}"
 HEAD = PullHead(number=5, sha=SEEN, ref="feature", base="main", fork=False, open=True)
 
 
@@ -32,7 +33,7 @@ def announced(sha: str | None = SEEN, at: datetime | None = ANNOUNCED) -> Pull:
             replace(HEAD, fork=True),
             announced(),
             1,
-            f"#5 comes from a fork: name the commit that you mean, {SEEN}",
+            A_FORK,
         ),
         (HEAD, None, 1, NOT_YET),
         (HEAD, announced(sha=None), 1, NOT_YET),

@@ -152,13 +152,15 @@ async def test_a_new_base_is_looked_at_and_a_new_title_is_not(talk: Talk) -> Non
 
 
 async def test_rerequested_checks_run_the_head_once_more(talk: Talk) -> None:
-    sha = await talk.push({"web/index.html": "1"})
-    await talk.until_reason(f"runs {sha[:7]} of main")
+    number = await _pull(talk)
+    talk.github.label_pull(talk.repository, number, talk.ada, "show")
+    await talk.until_reason(f"of #{number}")
+    head = talk.repository.pulls[number].head_sha
 
-    await talk.github.rerequest_check(talk.repository, sha, "suite")
+    await talk.github.rerequest_check(talk.repository, head, "suite")
 
-    await talk.until_reason(f"runs {sha[:7]} of main")
-    await talk.github.until(lambda: len(talk.github.deliveries) >= 3)
+    await talk.until_run("check_suite rerequested")
+    assert (await talk.runs())[-1].sha == head
 
 
 async def test_the_same_cause_from_two_hooks_runs_once(talk: Talk) -> None:
