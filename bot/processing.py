@@ -151,13 +151,24 @@ def repository_facts(payload: dict[str, Any]) -> RepositoryFacts | None:
         return None
     if not _FULL_NAME.match(repository["full_name"]):
         raise ValueError(f"{repository['full_name']!r} is no repository's name")
+    branch = repository.get("default_branch") or "main"
+    if not isinstance(branch, str):
+        raise TypeError("repository.default_branch is not a name")
+    installation = (payload.get("installation") or {}).get("id")
     return RepositoryFacts(
-        id=repository["id"],
+        id=_number(repository["id"]),
         full_name=repository["full_name"],
-        default_branch=repository.get("default_branch") or "main",
+        default_branch=branch,
         private=bool(repository.get("private", True)),
-        installation_id=(payload.get("installation") or {}).get("id"),
+        installation_id=None if installation is None else _number(installation),
     )
+
+
+def _number(value: object) -> int:
+    """An id of GitHub's as the store can keep it. Raises TypeError."""
+    if type(value) is not int or not 0 < value < 2**63:
+        raise TypeError(f"{value!r} is no id")
+    return value
 
 
 def _lanes(deliveries: Sequence[Delivery]) -> list[list[Delivery]]:

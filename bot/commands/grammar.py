@@ -1,21 +1,33 @@
 """Finding commands in a comment: a slash and a word, first thing on a line of a plain paragraph.
 
 CommonMark decides what is a paragraph, so nothing in quotes (lazy lines included), code, HTML or lists
-is ever a command.
+is ever a command. What GitHub shows in its own way beyond that is left out too.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
 from markdown_it.token import Token
 
 MOST = 10  # commands in one comment
 _COMMAND = re.compile(r"^/([a-z][a-z-]{0,31})(?=\s|$)[ \t]*(.*)$")
-_markdown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+_FOOTNOTE = re.compile(r"\[\^[^\]\s]+\]:")
+# HTML that folds, quotes, strikes out or sets apart all that stands between its tags, Markdown too.
+_APART = re.compile(
+    r"<(/?)(details|blockquote|pre|code|table|ul|ol|dl|div|del|s|strike|ins|q|samp|kbd|sub|sup)(?=[\s/>])",
+    re.IGNORECASE,
+)
+_HTML_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_MATH = re.compile(r"\$\$.*?\$\$", re.DOTALL)
+_STRIKE, _STRUCK = re.compile(r"(?<!~)~(?=[^\s~])"), re.compile(r"(?<=[^\s~])~(?!~)")
+_TABLE = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?")
+_MAIL_HEADER = re.compile(r"^\**From:.*\n\**(?:Sent|Date|To|Subject):", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -28,21 +40,45 @@ class Command:
 
 def parse(comment: str) -> list[Command]:
     """The commands of a comment, in order, `MOST` at most."""
-    lines = _paragraph_lines(_markdown.parse(comment[:65_536]))
+    text = re.sub(r"\r\n?", "\n", comment[:65_536])
+    lines = _paragraph_lines(_markdown.parse(text), text.split("\n"))
     matches = [match for line in lines if (match := _COMMAND.match(line))]
     return [Command(match[1], tuple(match[2].split())) for match in matches[:MOST]]
 
 
-def _paragraph_lines(tokens: list[Token]) -> list[str]:
+def _paragraph_lines(tokens: list[Token], source: list[str]) -> list[str]:
     """The lines of top-level paragraphs that show exactly what was typed."""
-    lines = []
-    for opening, inline in pairwise(tokens):
-        if opening.type == "paragraph_open" and opening.level == 0:
-            lines += _plain_lines(inline)
+    lines: list[str] = []
+    apart: Counter[str] = Counter()
+    for opening, token in pairwise([Token("", "", 0), *tokens]):
+        _count_tags(token, apart)
+        if opening.type == "paragraph_open" and opening.level == 0 and opening.map and not apart.total():
+            typed = source[opening.map[0] : opening.map[1]]
+            if _is_mail(typed):
+                break
+            lines += _plain_lines(token, typed)
     return lines
 
 
-def _plain_lines(inline: Token) -> list[str]:
+def _count_tags(token: Token, apart: Counter[str]) -> None:
+    """Note which HTML elements a token of the top level leaves open; deeper ones end with their block."""
+    html = [token] if token.type == "html_block" and token.level == 0 else []
+    if token.type == "inline" and token.level == 1:
+        html = [child for child in token.children or [] if child.type == "html_inline"]
+    for one in html:
+        for closing, name in _APART.findall(_HTML_COMMENT.sub("", one.content)):
+            name = name.lower()  # noqa: PLW2901
+            apart[name] = max(0, apart[name] + (-1 if closing else 1))
+
+
+def _is_mail(lines: list[str]) -> bool:
+    """Whether the message that a mail program answers begins here, without marks of a quote."""
+    stripped = [line.strip() for line in lines]
+    ruled = (line for line in stripped if line.startswith("----") and line.endswith("----"))
+    return any("message" in line.lower() for line in ruled) or bool(_MAIL_HEADER.search("\n".join(stripped)))
+
+
+def _plain_lines(inline: Token, source: list[str]) -> list[str]:
     """The lines of a paragraph that are text and nothing else: no markup in, around or instead of them."""
     children = inline.children or []
     if any(child.type == "html_inline" for child in children):
@@ -57,5 +93,46 @@ def _plain_lines(inline: Token) -> list[str]:
             shown[-1] += child.content
         elif child.type != "text":
             shown[-1] = None
-    typed = {line.strip() for line in inline.content.split("\n")}
-    return [line for line in shown if line and line.strip() in typed]
+    typed = _typed(source)
+    return [line for line in shown if line and line.rstrip() in typed]
+
+
+def _typed(source: list[str]) -> set[str]:
+    """A paragraph's lines, but those that GitHub, unlike CommonMark, shows as math, struck out or a table."""
+    text = _MATH.sub("$$", "\n".join(line.lstrip(" \t").rstrip() for line in source))
+    first, last = _STRIKE.search(text), max((one.start() for one in _STRUCK.finditer(text)), default=0)
+    if first and first.end() < last:
+        text = text[: first.end()] + text[last:]
+    lines = text.split("\n")
+    heads = (place for place, line in enumerate(lines) if place and _TABLE.fullmatch(line))
+    return set(lines[: next(heads, len(lines) + 1) - 1])
+
+
+def _footnote(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """A block rule: a footnote's first paragraph, with its lazy lines, is nothing that we look at."""
+    begin = state.bMarks[start] + state.tShift[start]
+    if state.is_code_block(start) or not _FOOTNOTE.match(state.src, begin):
+        return False
+    if silent:
+        return True
+    blocks = state.md.block.ruler.getRules("paragraph")
+    parent, state.parentType = state.parentType, "paragraph"
+    line = start + 1
+    while line < end and not state.isEmpty(line):
+        lazy = state.is_code_block(line) or state.sCount[line] < 0
+        if not lazy and any(block(state, line, end, True) for block in blocks):
+            break
+        line += 1
+    state.parentType = parent
+    state.line = line
+    return True
+
+
+def _grammar() -> MarkdownIt:
+    markdown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    interrupts = {"alt": ["paragraph", "reference", "blockquote"]}
+    markdown.block.ruler.before("reference", "footnote", _footnote, interrupts)  # type: ignore[arg-type]
+    return markdown
+
+
+_markdown = _grammar()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
@@ -21,6 +22,9 @@ from workers.contract.messages import now
 USER_AGENT = "blacktree"
 API_VERSION = "2022-11-28"
 _MOST_REDIRECTS = 5
+# Answers that are kept for their ETags: https://docs.github.com/rest/using-the-rest-api/best-practices
+_MOST_KEPT = 500
+_MOST_KEPT_BYTES = 65_536
 # https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api: without a header that
 # says when, a secondary limit means at least a minute.
 _UNSAID_WAIT = 60.0
@@ -57,6 +61,7 @@ class Client(gidgethub_abc.GitHubAPI):
         self._http = http
         self._host = urlsplit(base_url).netloc
         self._origin = urlsplit(base_url)[:2]
+        self._known: OrderedDict[tuple[str, str], httpx2.Response] = OrderedDict()
 
     async def scopes(self, token: str) -> set[str] | None:
         """The scopes of a classic token, None for tokens that have none to tell. Raises GitHubError."""
@@ -76,11 +81,36 @@ class Client(gidgethub_abc.GitHubAPI):
                 raise GitHubRefused(
                     0, f"not followed: {'://'.join(urlsplit(url)[:2])} is not {self.base_url}"
                 )
-            response = await self._send(method, url, sent, body)
+            response = await self._asked(method, url, sent, body)
             if response.status_code not in (301, 302, 307, 308):
                 return _classified(method, url, response)
             url = urljoin(url, response.headers.get("location", ""))
         raise GitHubRefused(310, f"{method} {urlsplit(url).path}: redirected in a circle")
+
+    async def _asked(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> httpx2.Response:
+        """GitHub's answer; the last one again, which costs nothing, where GitHub says that it still holds.
+
+        An answer is known by the token that asked as well as by its URL: none is given to another token.
+        """
+        key = (headers.get("authorization", ""), url)
+        if method != "GET" or not key[0]:
+            return await self._send(method, url, headers, body)
+        known = self._known.get(key)
+        sent = {**headers, "if-none-match": known.headers["etag"]} if known else headers
+        response = await self._send(method, url, sent, body)
+        if known is not None and response.status_code == 304:
+            self._known.move_to_end(key)
+            return known
+        if response.status_code == 200 and "etag" in response.headers:
+            self._keep(key, response)
+        return response
+
+    def _keep(self, key: tuple[str, str], response: httpx2.Response) -> None:
+        self._known.pop(key, None)
+        if len(response.content) <= _MOST_KEPT_BYTES:
+            self._known[key] = response
+        while len(self._known) > _MOST_KEPT:
+            self._known.popitem(last=False)
 
     async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> httpx2.Response:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -31,7 +32,7 @@ log = structlog.get_logger()
 
 
 class Reporter:
-    """One lane for each repository: in it reports go one by one, in their order."""
+    """One lane for each installation: in it reports go one by one, in their order."""
 
     def __init__(self, store: Store, github: GitHub, settings: Settings, logs: LogStore) -> None:
         self._store = store
@@ -39,6 +40,7 @@ class Reporter:
         self._github = github
         self._settings = settings
         self._sending = asyncio.Lock()
+        self._closed_until: dict[int, float] = {}  # by the monotonic clock
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -51,13 +53,26 @@ class Reporter:
     async def send_due(self) -> int:
         """Send all reports whose time has come; returns how many there were."""
         async with self._sending:
-            lanes: defaultdict[int, list[Report]] = defaultdict(list)
-            for report in await self._due():
-                lanes[report.repository_id].append(report)
+            lanes = await self._lanes(await self._due())
             async with asyncio.TaskGroup() as group:
-                for repository_id, lane in lanes.items():
-                    group.create_task(self._lane(repository_id, lane))
+                for lane, reports in lanes.items():
+                    group.create_task(self._lane(lane, reports))
             return sum(map(len, lanes.values()))
+
+    async def _lanes(self, due: Sequence[Report]) -> dict[int, list[tuple[Repository, Report]]]:
+        """What is due for each installation that GitHub is to be asked for now.
+
+        GitHub limits an installation, so its repositories have one lane: requests go one by one in it,
+        and when GitHub wants a pause, all of it waits.
+        """
+        lanes: defaultdict[int, list[tuple[Repository, Report]]] = defaultdict(list)
+        async with self._store.reading() as session:
+            for report in due:
+                repository = await session.get_one(Repository, report.repository_id)
+                lane = repository.installation_id or 0  # a plain token's repositories have none
+                if self._closed_until.get(lane, 0.0) <= time.monotonic():
+                    lanes[lane].append((repository, report))
+        return lanes
 
     async def _due(self) -> Sequence[Report]:
         due = (
@@ -69,47 +84,43 @@ class Reporter:
         async with self._store.reading() as session:
             return (await session.exec(due)).all()
 
-    async def _lane(self, repository_id: int, reports: list[Report]) -> None:
-        async with self._store.reading() as session:
-            repository = await session.get_one(Repository, repository_id)
-        if repository.inactive:
-            for report in reports:
-                await self._end(
-                    report, ReportState.REFUSED, f"{repository.full_name} is {repository.inactive}"
-                )
-            return
-        for report in reports:
-            if not await self._send(repository, report):
+    async def _lane(self, lane: int, reports: list[tuple[Repository, Report]]) -> None:
+        for repository, report in reports:
+            if pause := await self._send(repository, report):
+                self._closed_until[lane] = time.monotonic() + pause
                 return
 
-    async def _send(self, repository: Repository, report: Report) -> bool:
-        """Send one. False if GitHub is not to be asked for a while."""
+    async def _send(self, repository: Repository, report: Report) -> float:
+        """Send one; for how many seconds GitHub is not to be asked, where it said so."""
         if not await self._still_newest(report):
-            return True
+            return 0
+        if repository.inactive:
+            await self._end(report, ReportState.REFUSED, f"{repository.full_name} is {repository.inactive}")
+            return 0
         try:
             await self._tell(repository, report)
         except GitHubUnavailable as error:
             await self._postpone(report, max(error.wait, min(2.0**report.attempts, _MOST_WAIT)), error)
-            return False
+            return error.wait
         except GitHubRefused as error:
             if error.status == 401:  # a clock that is off or a token that changes: somebody will mend it
                 await self._postpone(report, _DENIED_WAIT, error)
-                return False
+                return _DENIED_WAIT
             if error.status in (404, 422) and report.attempts < _LAG_ATTEMPTS:
                 await self._postpone(report, 2.0**report.attempts, error)
             else:
                 await self._end(report, ReportState.REFUSED, str(error))
                 log.error("report refused", key=report.key, error=str(error))
-            return True
+            return 0
         except OperationalError:
             raise  # the store is away: it is no report's fault
         except Exception as error:
             log.exception("report broke us", key=report.key)
             await self._postpone(report, min(2.0**report.attempts, _MOST_WAIT), error)
-            return True
+            return 0
         await self._end(report, ReportState.SENT)
         log.info("report sent", key=report.key, report=report.id)
-        return True
+        return 0
 
     async def _still_newest(self, report: Report) -> bool:
         async with self._store.reading() as session:

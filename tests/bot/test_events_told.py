@@ -200,6 +200,24 @@ async def test_any_event_in_any_form_is_stored_and_has_a_reason(
     await talk.until_reason("ignored: " if event in ("star", "invented", "workflow_run") else ": ")
 
 
+async def test_after_githubs_outage_everything_is_told_and_nothing_twice(talk: Talk) -> None:
+    number = await _pull(talk)
+    talk.github.label_pull(talk.repository, number, talk.ada, "show")
+    await talk.until_reason(f"of #{number}")
+    head = talk.repository.pulls[number].head_sha
+    with talk.github.down() as outage:
+        comment = talk.github.comment_unheard(talk.repository, number, talk.ada, "/status\n/cancel")
+        await talk.until_reason("GitHub")
+        asked = outage.hits
+    await talk.github.until(lambda: talk.reactions(comment) == {"eyes", "rocket"}, timeout=60)
+
+    assert await talk.status(head, "blacktree/build (web)", "error") == "Cancelled by ada"
+    await talk.shown(number, "/cancel")
+    assert asked < 60, "an outage is not answered with a storm"
+    states = [one.state for one in talk.github.statuses(talk.repository, head)]
+    assert len(states) == len(set(states)) * 2 or len(states) <= 6
+
+
 async def test_a_renamed_repository_goes_on_and_an_archived_one_does_nothing(talk: Talk) -> None:
     await talk.push({"README": "1"})
     await talk.until_reason("ignored: it changes nothing")

@@ -202,6 +202,31 @@ async def test_a_redirect_away_from_https_is_not_followed() -> None:
     assert asked == ["https"]
 
 
+async def test_what_has_not_changed_is_not_sent_again(side: Side) -> None:
+    first = await side.get()
+
+    assert await side.get() == first
+
+    assert [request.status for request in side.github.requests if request.path.endswith(REPO)] == [200, 304]
+
+
+async def test_an_answer_to_one_token_is_never_given_to_another(side: Side) -> None:
+    await side.get()
+
+    with pytest.raises(GitHubRefused) as caught:
+        await side.client.getitem(REPO, oauth_token=side.github.user("eve").token)
+
+    assert caught.value.status == 404
+    assert "if-none-match" not in side.github.requests[-1].headers
+
+
+async def test_what_has_changed_is_seen(side: Side) -> None:
+    await side.get()
+    side.github.archive(side.shop, side.github.user("ada"))
+
+    assert (await side.get())["archived"]
+
+
 async def test_a_circle_of_redirects_ends(side: Side) -> None:
     location = {"Location": f"{side.github.api_url}{REPO}"}
     side.github.faults.add(Fault(status=302, headers=location, times=100))
