@@ -20,7 +20,7 @@ _COMMAND = re.compile(r"^/([a-z][a-z-]{0,31})(?=\s|$)[ \t]*(.*)$")
 _FOOTNOTE = re.compile(r"\[\^[^\]\s]+\]:")
 # HTML that folds, quotes, strikes out or sets apart all that stands between its tags, Markdown too.
 _APART = re.compile(
-    r"<(/?)(details|blockquote|pre|code|table|ul|ol|dl|div|del|s|strike|ins|q|samp|kbd|sub|sup)(?=[\s/>])",
+    r"<(/?)(details|blockquote|pre|code|table|ul|ol|dl|div|del|s|strike|ins|q|samp|kbd|sub|sup|h[1-6])(?=[\s/>])",
     re.IGNORECASE,
 )
 _HTML_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)

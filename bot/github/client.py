@@ -37,11 +37,15 @@ class GitHubError(Exception):
 
 
 class GitHubUnavailable(GitHubError):
-    """Not now: GitHub is out of reach, broken or limits us. Worth another try in `wait` seconds."""
+    """Not now: GitHub is out of reach, broken or limits us. Worth another try in `wait` seconds.
 
-    def __init__(self, sentence: str, wait: float) -> None:
+    `told`: it is GitHub that said so; otherwise whoever is refused again should wait longer.
+    """
+
+    def __init__(self, sentence: str, wait: float, *, told: bool = False) -> None:
         super().__init__(sentence)
         self.wait = wait
+        self.told = told
 
 
 class GitHubRefused(GitHubError):
@@ -133,10 +137,11 @@ def _classified(method: str, url: str, response: httpx2.Response) -> tuple[int, 
             raise GitHubUnavailable(f"{what}: an answer that is not JSON", _BROKEN_WAIT)
         return status, headers, response.content
     message = f"{what}: {_message(response)}"
-    if status >= 500 or status == 408:
-        raise GitHubUnavailable(message, _wait(headers, _BROKEN_WAIT))
-    if status == 429 or (status == 403 and _limited(response)):
-        raise GitHubUnavailable(message, _wait(headers, _UNSAID_WAIT))
+    broken, limited = status >= 500 or status == 408, status == 429 or (status == 403 and _limited(response))
+    if broken or limited:
+        wait = _wait(headers)
+        unsaid = _BROKEN_WAIT if broken else _UNSAID_WAIT
+        raise GitHubUnavailable(message, unsaid if wait is None else wait, told=wait is not None)
     off = _off(headers) if status == 401 else 0.0
     if abs(off) > MOST_OFF:
         message += f"; this machine's clock is {off:+.0f} s off GitHub's"
@@ -173,15 +178,15 @@ def _limited(response: httpx2.Response) -> bool:
     )
 
 
-def _wait(headers: Mapping[str, str], unsaid: float) -> float:
-    """Seconds until GitHub wants to hear from us again."""
+def _wait(headers: Mapping[str, str]) -> float | None:
+    """Seconds until GitHub wants to hear from us again, where it says so."""
     after = headers.get("retry-after", "")
     if after.isdigit():
         return float(after)
     reset = headers.get("x-ratelimit-reset", "")
     if headers.get("x-ratelimit-remaining") == "0" and reset.isdigit():
         return max(1.0, float(reset) - time.time() + 1)
-    return unsaid
+    return None
 
 
 def _off(headers: Mapping[str, str]) -> float:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import ColumnElement
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col, select
 
 from bot import texts
 from bot.github.client import GitHubRefused, GitHubUnavailable
 from bot.github.forge import Comment, GitHub
+from bot.github.lane import Lane
 from bot.github.living_comment import view
 from bot.logs import LogStore
 from bot.store.database import Store, heard
@@ -28,99 +29,102 @@ _MOST_WAIT = 600.0
 _DENIED_WAIT = 60.0
 _LAG_ATTEMPTS = 3  # right after an event a 404 or 422 of GitHub's may be lag
 
+_TOKEN = 0  # the lane of a plain token's repositories, which have no installation
+_CREATING = {ReportKind.COMMENT, ReportKind.REACTION, ReportKind.DEPLOYMENT}
+_LANE = col(Repository.installation_id)
+_OF = col(Report.repository_id) == col(Repository.id)
+
 log = structlog.get_logger()
 
 
 class Reporter:
-    """One lane for each installation: in it reports go one by one, in their order."""
+    """Sends reports in lanes, one for each installation: GitHub counts and limits by these."""
 
     def __init__(self, store: Store, github: GitHub, settings: Settings, logs: LogStore) -> None:
         self._store = store
         self._logs = logs
         self._github = github
         self._settings = settings
-        self._sending = asyncio.Lock()
-        self._closed_until: dict[int, float] = {}  # by the monotonic clock
+        self._lanes: defaultdict[int, Lane] = defaultdict(Lane)
+        self._busy: set[int] = set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. Raises SQLAlchemyError when the store is away."""
         with self._store.changes() as changed:
-            while True:
-                changed.clear()
-                if not await self.send_due():
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    changed.clear()
+                    await self._start(group)
                     await heard(changed, _POLL)
 
-    async def send_due(self) -> int:
-        """Send all reports whose time has come; returns how many there were."""
-        async with self._sending:
-            lanes = await self._lanes(await self._due())
-            async with asyncio.TaskGroup() as group:
-                for lane, reports in lanes.items():
-                    group.create_task(self._lane(lane, reports))
-            return sum(map(len, lanes.values()))
+    async def send_due(self) -> None:
+        """Send all reports whose time has come, as far as nobody does already."""
+        async with asyncio.TaskGroup() as group:
+            await self._start(group)
 
-    async def _lanes(self, due: Sequence[Report]) -> dict[int, list[tuple[Repository, Report]]]:
-        """What is due for each installation that GitHub is to be asked for now.
-
-        GitHub limits an installation, so its repositories have one lane: requests go one by one in it,
-        and when GitHub wants a pause, all of it waits.
-        """
-        lanes: defaultdict[int, list[tuple[Repository, Report]]] = defaultdict(list)
+    async def _start(self, group: asyncio.TaskGroup) -> None:
+        """Set every lane going that has something to send, is open, and isn't being worked in."""
+        due = select(_LANE).join(Report, _OF).where(*_due()).distinct()
         async with self._store.reading() as session:
-            for report in due:
-                repository = await session.get_one(Repository, report.repository_id)
-                lane = repository.installation_id or 0  # a plain token's repositories have none
-                if self._closed_until.get(lane, 0.0) <= time.monotonic():
-                    lanes[lane].append((repository, report))
-        return lanes
+            waiting = (await session.exec(due)).all()
+        for key in {installation or _TOKEN for installation in waiting} - self._busy:
+            if self._lanes[key].open:
+                self._busy.add(key)
+                group.create_task(self._work(key))
 
-    async def _due(self) -> Sequence[Report]:
-        due = (
-            select(Report)
-            .where(Report.state == ReportState.PENDING, col(Report.due_at) <= now())
-            .order_by(col(Report.id))
-            .limit(_BATCH)
-        )
+    async def _work(self, key: int) -> None:
+        """Empty a lane as far as it may be now: newer reports start it again."""
+        lane = self._lanes[key]
+        try:
+            for repository, report in await self._waiting(key, lane):
+                creates = report.kind in _CREATING
+                if creates and not lane.may_create:
+                    continue
+                await lane.turn(creates=creates)
+                await self._send(lane, repository, report)
+                if not lane.open:
+                    break
+        except SQLAlchemyError as error:
+            log.warning("the store does not answer", part="reports", error=str(error).partition("\n")[0])
+        finally:
+            self._busy.discard(key)
+
+    async def _waiting(self, key: int, lane: Lane) -> Sequence[tuple[Repository, Report]]:
+        """What is due in a lane, oldest first: a part of it where that is much."""
+        here = _LANE.is_(None) if key == _TOKEN else key == _LANE
+        due = select(Repository, Report).join(Report, _OF).where(*_due(), here)
+        if not lane.may_create:
+            due = due.where(col(Report.kind).not_in(_CREATING))
         async with self._store.reading() as session:
-            return (await session.exec(due)).all()
+            return (await session.exec(due.order_by(col(Report.id)).limit(_BATCH))).all()
 
-    async def _lane(self, lane: int, reports: list[tuple[Repository, Report]]) -> None:
-        for repository, report in reports:
-            if pause := await self._send(repository, report):
-                self._closed_until[lane] = time.monotonic() + pause
-                return
-
-    async def _send(self, repository: Repository, report: Report) -> float:
-        """Send one; for how many seconds GitHub is not to be asked, where it said so."""
+    async def _send(self, lane: Lane, repository: Repository, report: Report) -> None:
         if not await self._still_newest(report):
-            return 0
+            return
         if repository.inactive:
             await self._end(report, ReportState.REFUSED, f"{repository.full_name} is {repository.inactive}")
-            return 0
+            return
         try:
             await self._tell(repository, report)
         except GitHubUnavailable as error:
-            await self._postpone(report, max(error.wait, min(2.0**report.attempts, _MOST_WAIT)), error)
-            return error.wait
+            await self._postpone(report, max(lane.pause(error), min(2.0**report.attempts, _MOST_WAIT)), error)
         except GitHubRefused as error:
             if error.status == 401:  # a clock that is off or a token that changes: somebody will mend it
-                await self._postpone(report, _DENIED_WAIT, error)
-                return _DENIED_WAIT
-            if error.status in (404, 422) and report.attempts < _LAG_ATTEMPTS:
+                await self._postpone(report, lane.close(_DENIED_WAIT), error)
+            elif error.status in (404, 422) and report.attempts < _LAG_ATTEMPTS:
                 await self._postpone(report, 2.0**report.attempts, error)
             else:
                 await self._end(report, ReportState.REFUSED, str(error))
                 log.error("report refused", key=report.key, error=str(error))
-            return 0
-        except OperationalError:
+        except SQLAlchemyError:
             raise  # the store is away: it is no report's fault
         except Exception as error:
             log.exception("report broke us", key=report.key)
             await self._postpone(report, min(2.0**report.attempts, _MOST_WAIT), error)
-            return 0
-        await self._end(report, ReportState.SENT)
-        log.info("report sent", key=report.key, report=report.id)
-        return 0
+        else:
+            lane.took()
+            await self._end(report, ReportState.SENT)
+            log.info("report sent", key=report.key, report=report.id)
 
     async def _still_newest(self, report: Report) -> bool:
         async with self._store.reading() as session:
@@ -233,6 +237,10 @@ class Reporter:
             row.sent_at = now()
             if row.state is ReportState.PENDING:
                 row.state, row.reason = state, reason
+
+
+def _due() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return col(Report.state) == ReportState.PENDING, col(Report.due_at) <= now()
 
 
 def _after(seconds: float) -> datetime:

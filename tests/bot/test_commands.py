@@ -137,7 +137,11 @@ def test_what_is_beyond_the_length_of_a_comment_does_not_count() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[", "`", "*a ", "> ", "- ", "![](", "<a ", "&#", "\\", "**a_b ", "/a\n", "`a``b```c "]
+    "text",
+    [
+        *("[", "`", "*a ", "> ", "- ", "![", "![](", "<a ", "&#", "\\", "**a_b ", "/a\n", "`a``b```c "),
+        *("~", "$$ ", "<div>", "[^a]:\n", "*a", "a|b\n-|-\n"),
+    ],
 )
 def test_a_comment_made_to_exhaust_us_ends_quickly(text: str) -> None:
     started = time.process_time()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -31,9 +32,10 @@ KEYS = sorted(
     | {"<<", "x-a", "production", "preview", "app"}
 )
 quick = settings(
-    max_examples=25,
+    max_examples=60,
     deadline=None,
     database=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 scalars = st.one_of(
@@ -55,13 +57,20 @@ def dumped(data: Any) -> str:
     return out.getvalue()
 
 
-def parsed(text: str) -> Repository | None:
-    """The model, or None where there are faults, each on a line of its own that begins with the file."""
+FAULT = re.compile(r"\.blacktree\.yml(?::([1-9][0-9]*))?: \S.*")
+
+
+def parsed(text: str, *, lined: bool = False) -> Repository | None:
+    """The model, or None where there are faults, each with the file and, always if `lined`, a line of it."""
     try:
         return parse(text)
     except ConfigError as error:
         told = str(error).split("\n")
-    assert [line for line in told if not line.startswith(".blacktree.yml")] == []
+    last = len(re.split(r"\r\n|[\n\r\x85\u2028\u2029]", text))
+    for line in told:
+        fault = FAULT.fullmatch(line)
+        assert fault, line
+        assert int(fault[1]) <= last if fault[1] else not lined, line
     return None
 
 
@@ -86,7 +95,7 @@ def test_any_yaml_is_a_file_or_a_fault(data: Any) -> None:
 @quick
 @given(st.dictionaries(st.sampled_from(sorted(Environment.model_fields)), structures, max_size=5), structures)
 def test_any_values_of_known_keys_are_a_file_or_a_fault(values: dict[str, Any], other: Any) -> None:
-    parsed(dumped({"environments": {"production": values}, "images": other}))
+    parsed(dumped({"environments": {"production": values}, "images": other}), lined=True)
 
 
 @quick
