@@ -68,7 +68,7 @@ async def repositories(store: Store) -> None:
             session.add(
                 Repository(
                     id=number, full_name=f"a/r{number}", default_branch="main", installation_id=installation
-                )  # fmt: skip
+                )
             )
 
 
