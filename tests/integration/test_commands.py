@@ -35,9 +35,9 @@ async def test_one_image_goes_to_staging_then_to_production_and_back_again(
 ) -> None:
     await blacktree.start("up")
     await blacktree.ready()
-    number, one = await developer.open_pull({".blacktree.yml": FILE, PAGE: "one"})
+    await developer.push({".blacktree.yml": FILE})
+    number, one = await developer.open_pull({PAGE: "one"})
     await developer.status(one, "blacktree/deploy (preview)", "success")
-    await developer.github.move_branch(developer.repository, "main", one, developer.user)
 
     await _say(developer, number, f"/deploy staging {one}")
     await _say(developer, number, "/promote staging production")
