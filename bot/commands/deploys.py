@@ -62,7 +62,8 @@ async def promote(desk: Desk, asked: Asked) -> Decision:
     environment_of(config, target)
     live = await _live(desk, source)
     jobs = plan.deploy(config, target, live.sha, target, None)
-    job = dataclasses.replace(_only_deploy(jobs), spec=_only_deploy(jobs).spec | _very(live))
+    planned = _only_deploy(jobs)
+    job = dataclasses.replace(planned, needs=(), spec=planned.spec | _very(live))
     wish = Wish(target, live.sha, asked.author, comment_id=asked.comment_id)
     return await _gated(desk, asked, wish, (job,), job.spec, sha=live.sha, ref=f"environment/{target}")
 
