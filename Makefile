@@ -24,8 +24,8 @@ test: .venv/.stamp  ## install and start what the tests need, lint, then pytest 
 	@$(BIN)/pytest $(ARGS)
 
 lint: .venv/.stamp  ## ruff, mypy, the directions of imports, the dependencies
-	@$(BIN)/ruff check --quiet .
-	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --no-cache --quiet .
+	@$(BIN)/ruff format --no-cache --check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/deptry .

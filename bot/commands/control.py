@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 from datetime import timedelta
 
-from config.durations import seconds
-
 from bot import admission, answers, plan
 from bot.commands.definition import Asked, Refused
 from bot.commands.deploys import environment_of
 from bot.decision import Approve, CancelJobs, Decision, Extend, FreeLock, TakeLock
 from bot.events import forks
 from bot.events.desk import Desk
+from config.durations import seconds
 from workers.contract.messages import now
 
 _WHOLE = 40  # characters of a SHA: of a shorter one an attacker may find a twin
