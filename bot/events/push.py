@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from gidgethub import sansio
 
-from bot import plan
-from bot.decision import Cause, Decision
+from bot import plan, texts
+from bot.decision import Cause, Complaint, Decision
 from bot.events.desk import Desk, bad_config, untouched
 from bot.events.router import Router
 from bot.events.tags import TAG, tagged
+from bot.plan import PlannedJob
 from config.errors import ConfigError
 
 router = Router()
@@ -43,11 +45,17 @@ async def _branch(desk: Desk, push: dict[str, Any], branch: str) -> Decision:
     key = f"push:{desk.repository.id}:{ref}:{before}:{sha}:{push['repository'].get('pushed_at')}"
     cause = Cause("push", key, ref, sha, _actor(push))
     known = None if push.get("created") or push.get("forced") else before
-    return await branch_moved(desk, branch, cause, known)
+    return await branch_moved(desk, branch, cause, known, moved_from=before)
 
 
-async def branch_moved(desk: Desk, branch: str, cause: Cause, before: str | None) -> Decision:
-    """Run a branch's commit; `before` is the one that it was at, None where all may have changed."""
+async def branch_moved(
+    desk: Desk, branch: str, cause: Cause, before: str | None, moved_from: str | None = None
+) -> Decision:
+    """Run a branch's commit; `before` is the one that it was at, None where all may have changed.
+
+    Deliveries come in any order: a commit that is not the branch's head any more is superseded. What is
+    read right after an event may be what was before it, so a head that is `moved_from` is no sign.
+    """
     try:
         config = await desk.config(cause.sha)
     except ConfigError as error:
@@ -56,6 +64,10 @@ async def branch_moved(desk: Desk, branch: str, cause: Cause, before: str | None
     whole = plan.push(config, branch, default, cause.sha)
     if not whole:
         return Decision(f"ignored: no environment takes pushes to {branch}")
+    if moved_from is not None and config.concurrency != "queue":
+        head = await desk.github.branch_head(desk.repository, branch)
+        if head not in (cause.sha, moved_from):
+            return _overtaken(branch, cause.sha, head, whole)
     touched = None
     if before is not None and plan.has_paths(config):
         touched = await desk.github.changed_files(desk.repository, before, cause.sha)
@@ -64,6 +76,14 @@ async def branch_moved(desk: Desk, branch: str, cause: Cause, before: str | None
     if not jobs:
         return Decision("ignored: it changes nothing in the paths of an image", notes=notes)
     return Decision(f"runs {cause.sha[:7]} of {branch}", desk.caused(cause, config), tuple(jobs), notes=notes)
+
+
+def _overtaken(branch: str, sha: str, head: str | None, whole: Sequence[PlannedJob]) -> Decision:
+    if head is None:
+        return Decision(f"ignored: {branch} was deleted")
+    said = texts.superseded(head)
+    notes = tuple(Complaint(sha, job.context, said, "error") for job in whole if job.context)
+    return Decision(f"superseded: {branch} is at {head[:7]} by now", notes=notes)
 
 
 def skips(message: str) -> bool:

@@ -124,6 +124,12 @@ class Talk:
 
         await self._until(said)
 
+    async def until_reasons(self, text: str, count: int) -> None:
+        async def said() -> bool:
+            return sum(text in reason for reason in await self.reasons()) == count
+
+        await self._until(said)
+
     async def until_run(self, cause: str) -> None:
         async def ran() -> bool:
             return any(run.cause == cause for run in await self.runs())

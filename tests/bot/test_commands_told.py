@@ -94,6 +94,35 @@ async def test_who_may_not_write_is_refused_and_told_what_lacks(talk: Talk) -> N
         assert await talk.refused(number, line, eve) == f"{name} needs write access, which eve has not"
 
 
+async def test_a_command_has_the_rights_of_who_says_it_not_of_who_said_it_first(talk: Talk) -> None:
+    number, _ = await talk.open_pull({"a": "1"})
+    talk.repository.collaborators["eve"] = "read"
+    await talk.done(number, "/cancel")
+
+    for line in ("/retry", "/redeploy"):
+        assert "needs write access, which eve has not" in await talk.refused(
+            number, line, talk.github.user("eve")
+        )
+
+
+async def test_comments_on_issues_and_those_of_bots_do_nothing(talk: Talk) -> None:
+    number, _ = await talk.open_pull({"a": "1"})
+    ours = talk.github.comments(talk.repository, number)[0]
+    issue = await talk.github.open_issue(talk.repository, talk.ada)
+    about = {"id": talk.repository.id, "full_name": "acme/shop", "default_branch": "main"}
+    pull = {"number": number, "pull_request": {}}
+
+    await talk.github.comment(talk.repository, issue, talk.ada, "/build")
+    await talk.until_reason("ignored: a comment on an issue, not on a pull request")
+    for author in ({"login": "helper", "type": "Bot"}, {"login": ours.user.login, "type": "User"}):
+        said = {"id": 7, "body": "/build", "user": author, "created_at": "2026-11-24T10:00:00Z"}
+        told = {"action": "created", "repository": about, "issue": pull, "comment": said}
+        talk.github.deliver("issue_comment", told)
+
+    await talk.until_reasons("ignored: a bot's comment", 2)
+    assert await talk.commands() == []
+
+
 async def test_a_command_about_a_head_that_its_author_did_not_see_is_refused(talk: Talk) -> None:
     number, old = await talk.open_pull({"a": "1"})
     new = await talk.push({"a": "2"}, "feature")

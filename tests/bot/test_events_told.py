@@ -62,6 +62,61 @@ async def test_a_push_that_touches_no_image_runs_nothing(talk: Talk) -> None:
     assert await talk.runs() == []
 
 
+async def test_a_push_that_arrives_late_is_superseded_by_the_branchs_head(talk: Talk) -> None:
+    sha = await talk.push({"web/index.html": "1"})
+    await talk.until_reason(f"runs {sha[:7]} of main")
+
+    talk.github.deliver("push", _push(talk, after=talk.first))
+
+    await talk.until_reason(f"superseded: main is at {sha[:7]} by now")
+    said = await talk.status(talk.first, "blacktree/build (web)", "error")
+    assert said == f"Superseded by {sha[:7]}"
+    assert [run.sha for run in await talk.runs()] == [sha]
+
+
+async def test_a_branch_that_is_gone_runs_nothing(talk: Talk) -> None:
+    await talk.work.checkout("short", create=True)
+    await talk.push({"web/a": "1"}, "short")
+    await talk.github.move_branch(talk.repository, "short", None)
+
+    await talk.until_reason("ignored: refs/heads/short was deleted")
+    assert await talk.runs() == []
+
+
+async def test_a_forced_push_looks_at_everything(talk: Talk) -> None:
+    await talk.push({"web/index.html": "1"})
+    await talk.until_run("push")
+
+    await talk.work.amend(message="Other")
+    await talk.work.push(branch="main", force=True)
+
+    await talk.until_reasons("runs ", 2)
+    assert await places(talk) == ["web", "jobs", "production", "queue"]
+
+
+async def test_a_push_whose_files_github_does_not_all_tell_builds_everything(talk: Talk) -> None:
+    await talk.push({f"docs/{number}": "1" for number in range(301)})
+
+    await talk.until_run("push")
+    assert await places(talk) == ["web", "jobs", "production", "queue"]
+
+
+async def test_a_pull_request_whose_fork_is_gone_is_still_closed(talk: Talk, tmp_path: Path) -> None:
+    eve = talk.github.user("eve")
+    talk.repository.collaborators["eve"] = "read"
+    fork = await talk.github.fork(talk.repository, eve)
+    work = await fork.clone(tmp_path / "fork", eve)
+    head = await work.commit({"web/a": "1"}, message="Change")
+    await work.push(branch="main")
+    number = await talk.github.open_pull(talk.repository, eve, head="eve:main")
+    assert f"/approve {head}" in await talk.status(head, "blacktree/build", "pending")
+    talk.github.delete_repository(fork, eve)
+
+    await talk.github.close_pull(talk.repository, number, talk.ada)
+
+    await talk.until_reason(f"stops pr-{number}")
+
+
 @pytest.mark.parametrize(
     "message",
     ["[skip ci]", "x [CI SKIP]", "[no ci] x", "[skip actions]", "[actions skip]", "x\n\n\nskip-checks: true"],
@@ -229,9 +284,10 @@ async def test_a_renamed_repository_goes_on_and_an_archived_one_does_nothing(tal
     await talk.until_reason("ignored: acme/store is archived")
 
 
-def _push(talk: Talk) -> dict[str, Any]:
-    about = {"id": talk.repository.id, "full_name": "acme/store", "default_branch": "main"}
-    return {"repository": about, "ref": "refs/heads/main", "deleted": False, "after": "1" * 40}
+def _push(talk: Talk, after: str = "1" * 40) -> dict[str, Any]:
+    about = {"id": talk.repository.id, "full_name": talk.repository.full_name, "default_branch": "main"}
+    push = {"repository": about, "ref": "refs/heads/main", "before": "2" * 40, "after": after}
+    return {**push, "created": False, "forced": False, "deleted": False}
 
 
 async def test_a_bad_file_is_a_failed_status_and_stands_in_the_comment(talk: Talk) -> None:

@@ -241,6 +241,7 @@ class Deployment:
     payload: Json | str
     transient: bool
     production: bool
+    auto_merge: bool
     creator: User
     created_at: datetime
     by_app: bool = False

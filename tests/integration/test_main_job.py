@@ -94,6 +94,12 @@ async def test_a_pull_request_has_a_preview_and_one_comment_until_it_is_closed(
     for shown in ("succeeded", place["url"], "Build time", " s |", " MB |", newer[:7]):
         assert shown in comment
 
+    shown = developer.github.deployments(developer.repository)
+    assert [(one.ref, one.environment) for one in shown] == [(head, f"pr-{number}"), (newer, f"pr-{number}")]
+    assert all(one.transient and not one.production and not one.auto_merge for one in shown)
+    assert shown[-1].statuses[-1].environment_url == place["url"]
+    assert shown[-1].statuses[-1].log_url
+
     await developer.github.close_pull(developer.repository, number, developer.user)
     await blacktree.job("stop", "succeeded")
     await blacktree.until(lambda: _containers(clean_engine, 0), "the preview's containers to be gone")

@@ -63,6 +63,7 @@ async def create(call: Call) -> Answer:
         payload=payload,
         transient=call.field("transient_environment", bool, False),
         production=call.field("production_environment", bool, environment == "production"),
+        auto_merge=call.field("auto_merge", bool, True),
         creator=call.principal.actor,
         created_at=world.now(),
         by_app=call.principal.kind == "installation",
