@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from tests.github.model import Deployment
 from tests.instance import Instance
 from tests.integration.conftest import PAGE, Developer, dockerfile, visit
 from tests.parts.engine import Engine
@@ -94,11 +95,16 @@ async def test_a_pull_request_has_a_preview_and_one_comment_until_it_is_closed(
     for shown in ("succeeded", place["url"], "Build time", " s |", " MB |", newer[:7]):
         assert shown in comment
 
-    shown = developer.github.deployments(developer.repository)
-    assert [(one.ref, one.environment) for one in shown] == [(head, f"pr-{number}"), (newer, f"pr-{number}")]
-    assert all(one.transient and not one.production and not one.auto_merge for one in shown)
-    assert shown[-1].statuses[-1].environment_url == place["url"]
-    assert shown[-1].statuses[-1].log_url
+    def live() -> Deployment | None:
+        found = developer.github.deployments(developer.repository)
+        return next((one for one in found if (one.ref, one.state) == (newer, "success")), None)
+
+    deployment = await developer.github.until(live)
+    assert deployment is not None
+    assert deployment.environment == f"pr-{number}"
+    assert (deployment.transient, deployment.production, deployment.auto_merge) == (True, False, False)
+    assert deployment.statuses[-1].environment_url == place["url"]
+    assert deployment.statuses[-1].log_url
 
     await developer.github.close_pull(developer.repository, number, developer.user)
     await blacktree.job("stop", "succeeded")
