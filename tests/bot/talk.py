@@ -114,13 +114,14 @@ class Talk:
     async def locks(self) -> list[Lock]:
         return await self._all(select(Lock))
 
-    async def reasons(self) -> list[str]:
-        """What is said of each delivery."""
-        return [row.reason for row in await self._all(select(Delivery).order_by(col(Delivery.received_at)))]
+    async def reasons(self, guid: str | None = None) -> list[str]:
+        """What is said of each delivery, or of that one."""
+        rows = await self._all(select(Delivery).order_by(col(Delivery.received_at)))
+        return [row.reason for row in rows if guid in (None, row.guid)]
 
-    async def until_reason(self, text: str) -> None:
+    async def until_reason(self, text: str, guid: str | None = None) -> None:
         async def said() -> bool:
-            return any(text in reason for reason in await self.reasons())
+            return any(text in reason for reason in await self.reasons(guid))
 
         await self._until(said)
 

@@ -117,9 +117,8 @@ async def test_comments_on_issues_and_those_of_bots_do_nothing(talk: Talk) -> No
     for author in ({"login": "helper", "type": "Bot"}, {"login": ours.user.login, "type": "User"}):
         said = {"id": 7, "body": "/build", "user": author, "created_at": "2026-11-24T10:00:00Z"}
         told = {"action": "created", "repository": about, "issue": pull, "comment": said}
-        talk.github.deliver("issue_comment", told)
-
-    await talk.until_reasons("ignored: a bot's comment", 2)
+        guid = talk.github.deliver("issue_comment", told)
+        await talk.until_reason("ignored: a bot's comment", guid)
     assert await talk.commands() == []
 
 
