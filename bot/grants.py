@@ -11,7 +11,7 @@ from sqlalchemy import update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bot import ending, lifecycle, specs, texts
+from bot import ending, images, lifecycle, specs, texts
 from bot.github.client import GitHubError, GitHubUnavailable
 from bot.github.forge import GitHub
 from bot.routing.router import Router, retire
@@ -30,6 +30,7 @@ from bot.store.tables import (
 from config.settings import Settings
 from workers.contract.messages import (
     Answer,
+    Asked,
     AttemptRef,
     BuildSpec,
     Claim,
@@ -38,6 +39,7 @@ from workers.contract.messages import (
     Heartbeat,
     HeartbeatAnswer,
     Kind,
+    Lookup,
     Nudge,
     Ready,
     Refusal,
@@ -64,13 +66,15 @@ class Grants:
         self._router = router
         self._settings = settings
 
-    async def answer(self, request: Claim | Heartbeat | Ready) -> Answer:
+    async def answer(self, request: Asked) -> Answer:
         """Any request's answer."""
         match request:
             case Claim():
                 return await self._claim(request)
             case Heartbeat():
                 return await self._heartbeat(request)
+            case Lookup():
+                return await images.lookup(self._store, request, local=not self._settings.registry)
             case Ready():
                 return await self._router.ready(request)
             case _:
@@ -198,6 +202,7 @@ class Grants:
                 .values(lease_until=self._lease_end())
             )
             retired = await _retired(session, beat, self._store.instance)
+            kept_images = await images.kept(session)
             left = select(Job).where(
                 Job.worker == beat.worker, Job.state == JobState.RUNNING, Job.instance != beat.instance
             )
@@ -205,14 +210,19 @@ class Grants:
         for job in orphans:
             await ending.lost(self._store, job, f"worker {beat.worker} has started anew")
         return HeartbeatAnswer(
-            lease=self._settings.lease, lost=lost, cancelled=cancelled, retired=sorted(retired)
+            lease=self._settings.lease,
+            lost=lost,
+            cancelled=cancelled,
+            retired=sorted(retired),
+            kept=kept_images,
         )
 
     async def _note(self, session: AsyncSession, beat: Heartbeat) -> None:
         row = await session.get(WorkerRow, beat.worker) or WorkerRow(
             name=beat.worker, instance="", pool="", slots=0, address="", software=""
         )
-        for field in ("instance", "pool", "slots", "address", "software", "draining", "stopped", "disk_free"):
+        told = ("instance", "pool", "slots", "address", "software", "draining", "stopped")
+        for field in (*told, "disk_free", "problem"):
             setattr(row, field, getattr(beat, field))
         row.running, row.seen_at = len(beat.attempts), now()
         session.add(row)

@@ -63,7 +63,7 @@ def deploy(
         command=spec["command"],
         env={**spec["env"], "BLACKTREE_ENVIRONMENT": place, "BLACKTREE_SHA": release.sha},
         limits=Limits(memory=limits["memory"], cpus=limits["cpus"], pids=limits["pids"]),
-        probe=Probe(path=health["path"], timeout=health["timeout"], interval=health["interval"]),
+        probe=Probe(**{key: health[key] for key in ("path", "timeout", "interval")}),
         labels={},
     )
 

@@ -57,23 +57,32 @@ class Vault:
             rows = (await session.exec(select(Sealed).order_by(col(Sealed.name)))).all()
         if not rows:
             return {}
-        boxes = [await self._box(phrase) for phrase in await self._keys(make=False)]
-        values = {row.name: self._opened(row, boxes) for row in rows}
-        old = {row.name: values[row.name] for row in rows if _open(boxes[0], row) is None}
+        values = {row.name: await self.opened(row.name, row.value) for row in rows}
+        old = {row.name: values[row.name] for row in rows if not await self.newest(row.name, row.value)}
         if old:
             await self.put(old)
         return values
 
-    def _opened(self, row: Sealed, boxes: list[Aead]) -> str:
-        value = next((value for box in boxes if (value := _open(box, row)) is not None), None)
-        if value is None:
-            source = "SECRET_KEY" if self._phrases else str(self._file)
-            raise ConfigError(
-                f"{source}: does not open {row.name}, which was sealed with another key: put that key back "
-                "(to change it, set BLACKTREE_SECRET_KEY to NEW,OLD), or delete the rows of the table "
-                "`sealed` and set up again"
-            )
-        return value
+    async def sealed(self, name: str, value: str) -> str:
+        """`value`, to be opened under the same name only. Raises ConfigError."""
+        return _sealed(await self._box((await self._keys(make=True))[0]), name, value)
+
+    async def opened(self, name: str, sealed: str) -> str:
+        """The value in `sealed`. Raises ConfigError where no key opens it."""
+        for phrase in await self._keys(make=False):
+            if (value := _open(await self._box(phrase), name, sealed)) is not None:
+                return value
+        source = "SECRET_KEY" if self._phrases else str(self._file)
+        raise ConfigError(
+            f"{source}: does not open {name}, which was sealed with another key: put that key back "
+            "(to change it, set BLACKTREE_SECRET_KEY to NEW,OLD), or delete the rows of the tables "
+            "`sealed` and `secrets` and set up again"
+        )
+
+    async def newest(self, name: str, sealed: str) -> bool:
+        """Whether the key that seals now sealed this."""
+        phrase = (await self._keys(make=False))[0]
+        return _open(await self._box(phrase), name, sealed) is not None
 
     async def _keys(self, *, make: bool) -> list[str]:
         """What keys are derived from, the one that seals first. Raises ConfigError."""
@@ -106,11 +115,11 @@ def _sealed(box: Aead, name: str, value: str) -> str:
     return _VERSION + base64.b64encode(box.encrypt(value.encode(), name.encode())).decode()
 
 
-def _open(box: Aead, row: Sealed) -> str | None:
+def _open(box: Aead, name: str, sealed: str) -> str | None:
     """The value, None where this key does not open it."""
     try:
-        raw = base64.b64decode(row.value.removeprefix(_VERSION), validate=True)
-        return box.decrypt(raw, row.name.encode()).decode()
+        raw = base64.b64decode(sealed.removeprefix(_VERSION), validate=True)
+        return box.decrypt(raw, name.encode()).decode()
     except (CryptoError, ValueError, binascii.Error):
         return None
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from config.durations import seconds
 
-_SIZE = re.compile(r"([0-9]{1,15})([kmg]?)b?", re.IGNORECASE)
+SIZE = re.compile(r"([0-9]{1,15})([kmg]?)b?", re.IGNORECASE)
 # https://docs.docker.com/engine/containers/resource_constraints/
 _LEAST_MEMORY = 6 * 1024**2
 _LONGEST = 365 * 86_400
@@ -28,7 +28,7 @@ def _inside(path: str) -> str:
 
 
 def _size(text: str) -> str:
-    if not _SIZE.fullmatch(text):
+    if not SIZE.fullmatch(text):
         raise ValueError("must be a size such as 512m or 2g")
     if size_bytes(text) < _LEAST_MEMORY:
         raise ValueError("must be at least 6m: Docker gives a container no less")
@@ -37,7 +37,7 @@ def _size(text: str) -> str:
 
 def size_bytes(text: str) -> int:
     """The bytes of a size that is well formed."""
-    number, unit = _SIZE.fullmatch(text).groups()  # type: ignore[union-attr]
+    number, unit = SIZE.fullmatch(text).groups()  # type: ignore[union-attr]
     return int(number) * _UNIT[unit.lower()]
 
 
@@ -121,3 +121,6 @@ Platform = Annotated[str, Field(pattern=r"^[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?$", m
 PoolName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$")]
 Login = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}(\[bot\])?$")]
 EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
+# A path of the repository's, or its negation; git reads patterns of one line each.
+Sparse = Annotated[str, Field(pattern=r"^!?[^\x00-\x1f!-][^\x00-\x1f]{0,254}$")]

@@ -22,6 +22,7 @@ from config.fields import (
     Domain,
     EnvName,
     Glob,
+    HeaderName,
     Inside,
     Login,
     MountPath,
@@ -31,6 +32,7 @@ from config.fields import (
     Registry,
     Size,
     Span,
+    Sparse,
     TagTemplate,
     Value,
     Word,
@@ -43,7 +45,10 @@ __all__ = [
     "FILE",
     "MOST_BYTES",
     "PREVIEW",
+    "BuildLimits",
+    "Checkout",
     "Environment",
+    "Freeze",
     "Gates",
     "Health",
     "Image",
@@ -77,6 +82,26 @@ class Test(_Part):
     timeout: int = Field(600, ge=1, le=86_400, description="seconds that it may last")
 
 
+class Checkout(_Part):
+    """How a commit is fetched."""
+
+    depth: int = Field(1, ge=1, le=1_000_000, description="commits of history")
+    submodules: bool = Field(False, description="whether submodules are fetched, recursively")
+    lfs: bool = Field(False, description="whether files in Git LFS are fetched")
+    sparse: list[Sparse] = Field([], max_length=64, description="only these paths, as sparse-checkout's")
+
+
+class BuildLimits(_Part):
+    """What one build may use, within the worker's own limits."""
+
+    memory: Size | None = Field(None, description="a size such as 4g")
+    cpus: float | None = Field(None, gt=0, le=256, description="processors, also parts of one")
+
+    @property
+    def memory_bytes(self) -> int | None:
+        return None if self.memory is None else size_bytes(self.memory)
+
+
 class Image(_Part):
     """One image to build."""
 
@@ -91,6 +116,10 @@ class Image(_Part):
     tags: list[TagTemplate] = Field([], max_length=16, description="templates of its tags")
     registries: list[Registry] = Field([], max_length=8, description="prefixes to push to besides REGISTRY")
     secrets: list[EnvName] = Field([], max_length=32, description="names of build secrets")
+    ssh: EnvName | None = Field(None, description="name of the secret that holds a key for --mount=type=ssh")
+    cache: bool = Field(True, description="whether layers are taken from and kept in the registry")
+    pull: bool = Field(False, description="whether base images are asked for anew at each build")
+    limits: BuildLimits = Field(BuildLimits(), description="what the build may use")
 
     @field_validator("test", mode="before")
     @classmethod
@@ -105,7 +134,11 @@ class Image(_Part):
 class Health(_Part):
     """When a new release counts as healthy, seen from outside the container."""
 
+    kind: Literal["http", "tcp", "image"] = Field(
+        "http", description="a GET, a connection, or the image's own HEALTHCHECK"
+    )
     path: str = Field("/", pattern=r"^/", max_length=512, description="an HTTP GET of it answers below 500")
+    status: int | None = Field(None, ge=100, le=599, description="what it answers instead of any below 500")
     timeout: int = Field(60, ge=1, le=3600, description="seconds to become healthy in")
     interval: float = Field(0.5, ge=0.1, le=60, description="seconds between two probes")
 
@@ -152,6 +185,14 @@ class Notifications(_Part):
     deployments: bool = Field(True, description="GitHub's deployments")
 
 
+class Freeze(_Part):
+    """A time in which nothing is deployed; a rollback always may."""
+
+    cron: Cron = Field(description="when it begins: five fields, in UTC")
+    lasts: Span = Field(description="a time such as 12h")
+    reason: Word = Field("a freeze window", description="told to whoever waits")
+
+
 class Environment(_Part):
     """A place that the repository runs in; `preview` is the pattern for each pull request's own."""
 
@@ -183,6 +224,31 @@ class Environment(_Part):
     host_mounts: list[Word] = Field([], max_length=32, description="for trusted repositories only")
     privileged: bool = Field(False, description="for trusted repositories only")
     host_network: bool = Field(False, description="for trusted repositories only")
+    target: Literal["containers", "swarm"] = Field("containers", description="what runs it")
+    networks: list[Name] = Field([], max_length=8, description="shared with environments that name them too")
+    user: str | None = Field(None, pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="the image's if left out")
+    read_only: bool = Field(False, description="whether the root file system is read-only")
+    restart: Literal["unless-stopped", "on-failure", "no"] = Field(
+        "unless-stopped", description="what Docker does when a container ends"
+    )
+    grace: float = Field(10, ge=0, le=600, description="seconds between SIGTERM and SIGKILL")
+    drain: float | None = Field(
+        None, ge=0, le=3600, description="seconds that an old release serves on; the instance's if left out"
+    )
+    release_timeout: int = Field(600, ge=1, le=86_400, description="seconds for the release command")
+    headers: dict[HeaderName, Value] = Field({}, max_length=32, description="added to every answer")
+    auth: dict[Login, EnvName] = Field(
+        {}, max_length=32, description="users of basic auth, and the secret with each one's password"
+    )
+    freeze: list[Freeze] = Field([], max_length=32, description="times in which nothing is deployed")
+    keep: int = Field(10, ge=1, le=1000, description="releases that are kept to go back to")
+    bases: list[Glob] = Field([], max_length=32, description="a preview only for pull requests into these")
+    most: int = Field(20, ge=1, le=1000, description="previews at once; the oldest one is stopped for a new")
+    sleep: Span | None = Field(None, description="without a request for so long, a preview sleeps")
+
+    @property
+    def sleep_seconds(self) -> int | None:
+        return None if self.sleep is None else seconds(self.sleep)
 
     @property
     def ttl_seconds(self) -> int:
@@ -219,6 +285,7 @@ class Repository(_Part):
         max_length=32,
         description="what runs where, by its name; `preview` is the pattern for pull requests",
     )
+    checkout: Checkout = Field(Checkout(), description="how a commit is fetched")
     pool: PoolName | None = Field(None, description="of workers; the instance's if left out")
     fork_pool: PoolName | None = Field(None, description="of workers that run approved forks")
     retries: int | None = Field(None, ge=0, le=10, description="further tries when the fault is ours")

@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from config.errors import ConfigError, nearest, sentences
+from config.fields import SIZE
 
 PREFIX = "BLACKTREE_"
 # Names that are read before the model is: where the TOML file is.
@@ -65,6 +66,19 @@ class Settings(BaseModel):
     registry: str = Field("", description="prefix of images, such as ghcr.io/acme; empty keeps them local")
     registry_username: str = Field("", description="login at that registry")
     registry_password: SecretStr | None = Field(None, description="its password or token")
+    registry_auths: SecretStr | None = Field(
+        None, description="logins of further registries, as Docker's config.json has them"
+    )
+    push_registries: str = Field(
+        "", description="prefixes, by commas, that repositories may push to besides REGISTRY"
+    )
+    aws_profile: str = Field("", description="profile for ECR; the usual chain of credentials if empty")
+    aws_access_key_id: str = Field("", description="static keys for ECR, instead of a role or a profile")
+    aws_secret_access_key: SecretStr | None = Field(None, description="of AWS_ACCESS_KEY_ID")
+    ecr_create: bool = Field(False, description="whether a repository that is missing in ECR is made")
+    ecr_scan: bool = Field(True, description="whether one that is made scans what is pushed")
+    ecr_immutable: bool = Field(False, description="whether one that is made lets no tag be moved")
+    ecr_untagged_days: int = Field(14, ge=0, description="days that one keeps untagged images; 0 for ever")
 
     proxy: str = Field(
         "caddy",
@@ -82,6 +96,14 @@ class Settings(BaseModel):
     worker_pool: str = Field("default", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="whose jobs it takes")
     worker_slots: int = Field(2, ge=1, le=64, description="jobs at once")
     worker_address: str = Field("127.0.0.1", description="IP address where the proxy reaches its containers")
+
+    build_memory: str = Field("", description="of one build, such as 4g; ¾ of the machine's if empty")
+    build_cpus: float = Field(0, ge=0, description="processors that one build may use; all if 0")
+    disk_free: str = Field("5g", description="free space that a worker needs to take a job")
+    cache_budget: str = Field("20g", description="of the layer cache, least recently used goes first")
+    image_budget: str = Field("30g", description="of images that no environment needs, likewise")
+    mirror_budget: str = Field("10g", description="of the mirrors of git repositories, likewise")
+    log_budget: str = Field("32m", description="that the log of one attempt keeps: its start and its end")
 
     fork_pool: str = Field(
         "", pattern=r"^[A-Za-z0-9_.-]{0,64}$", description="pool that forks build in; the usual one if empty"
@@ -132,6 +154,15 @@ class Settings(BaseModel):
             raise ValueError("must be FIRST-LAST, two ports from 1 to 65535")
         return value
 
+    @field_validator(
+        "build_memory", "disk_free", "cache_budget", "image_budget", "mirror_budget", "log_budget"
+    )
+    @classmethod
+    def _size(cls, text: str) -> str:
+        if text and not SIZE.fullmatch(text):
+            raise ValueError("must be a size such as 512m or 20g")
+        return text
+
     @field_validator("data_dir")
     @classmethod
     def _expanded(cls, path: Path) -> Path:
@@ -154,6 +185,8 @@ class Settings(BaseModel):
             raise ValueError("set GITHUB_TOKEN or GITHUB_APP_ID, not both")
         if bool(self.registry_username) != bool(self.registry_password):
             raise ValueError("REGISTRY_USERNAME and REGISTRY_PASSWORD go together: set both or neither")
+        if bool(self.aws_access_key_id) != bool(self.aws_secret_access_key):
+            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together: set both or neither")
         return self
 
     @property

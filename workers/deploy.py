@@ -184,7 +184,7 @@ async def _switched(attempt: Attempt, spec: DeploySpec, container: Container, to
         job=attempt.ref.job,
         attempt=attempt.ref.attempt,
         release=spec.release,
-        address=container.address or "",
+        addresses=[container.address or ""],
     )
     attempt.commit()
     while True:

@@ -56,7 +56,7 @@ class Router:
                 return Switched(url=environment.url or "")
             if job.cancelling:
                 return Refusal(reason=f"it is being cancelled: {job.cancelling}")
-            release.address = ready.address
+            release.addresses = ready.addresses
             try:
                 environment = await self._with_port(environment)
                 url = self._url(environment, repository, release)
@@ -101,7 +101,7 @@ class Router:
             old.state = ReleaseState.RETIRED
             old.remove_after = now() + timedelta(seconds=self._settings.drain)
             await reports.owe_deployment(session, job.repository_id, old, "inactive")
-        release.state, release.address, release.live_at = ReleaseState.LIVE, ready.address, now()
+        release.state, release.addresses, release.live_at = ReleaseState.LIVE, ready.addresses, now()
         environment = await session.get_one(Environment, release.environment_id)
         environment.url, environment.stopped = url, False
         return True
@@ -118,7 +118,7 @@ class Router:
         return [
             self._route(environment, repository, release)
             for release, environment, repository in rows
-            if environment.id != without and release.address
+            if environment.id != without and release.addresses
         ]
 
     def _route(self, environment: Environment, repository: Repository, release: Release) -> Route:
@@ -126,11 +126,11 @@ class Router:
             host_name(self._settings.domain, environment.name, repository) if self._settings.domain else None
         )
         route = f"environment-{environment.id}"
-        return Route(route, release.address or "", host, None if host else environment.port)
+        return Route(route, release.addresses[0], host, None if host else environment.port)
 
     def _url(self, environment: Environment, repository: Repository, release: Release) -> str:
         if not self._proxy.needs_port:
-            return f"http://{release.address}"
+            return f"http://{release.addresses[0]}"
         if self._settings.domain:
             return f"https://{host_name(self._settings.domain, environment.name, repository)}"
         return f"http://{self._settings.environment_host}:{environment.port}"

@@ -230,6 +230,23 @@ class WorkerRow(SQLModel, table=True):
     stopped: bool = False
     running: int = 0
     disk_free: int = Field(default=0, sa_type=BigInteger)
+    problem: str = Field(default="", description="why it takes no jobs, for people; empty if it does")
+    seen_at: datetime = Field(default_factory=now, sa_type=Moment)
+
+
+class ContainerRow(SQLModel, table=True):
+    """A container of a release, as its worker's last heartbeat said."""
+
+    __tablename__ = "containers"
+
+    worker: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    release_id: int = Field(index=True)
+    running: bool
+    restarts: int = 0
+    exit_code: int = 0
+    out_of_memory: bool = False
+    health: str = ""
     seen_at: datetime = Field(default_factory=now, sa_type=Moment)
 
 
@@ -237,6 +254,7 @@ class Image(SQLModel, table=True):
     """A digest in a registry, with the git tree that it was built from."""
 
     __tablename__ = "images"
+    __table_args__ = (Index("images_by_key", "repository_id", "key"),)
 
     id: int | None = Field(default=None, primary_key=True)
     repository_id: int = Field(sa_type=BigInteger, index=True)
@@ -247,6 +265,11 @@ class Image(SQLModel, table=True):
     digest: str
     reference: str
     size: int = Field(sa_type=BigInteger)
+    key: str = Field(default="", description="of what it was built from; empty where that is not all known")
+    worker: str | None = Field(default=None, description="whose engine has it")
+    layers: int = 0
+    cached: int = Field(default=0, description="layers that came from the cache")
+    reused: str = Field(default="", description="the commit that it was built for, if nothing was built")
     fork: bool = Field(default=False, description="built from a stranger's code: used for nothing else")
     created_at: datetime = Field(default_factory=now, sa_type=Moment)
 
@@ -264,6 +287,9 @@ class Environment(SQLModel, table=True):
     port: int | None = Field(default=None, unique=True, description="the proxy's, where there are no domains")
     url: str | None = None
     stopped: bool = False
+    asleep: bool = Field(default=False, description="stopped until somebody asks for it")
+    maintenance: str = Field(default="", description="what visitors are told instead; empty for the app")
+    requested_at: datetime | None = Field(default=None, sa_type=Moment, description="the last seen request")
 
 
 class Release(SQLModel, table=True):
@@ -281,7 +307,12 @@ class Release(SQLModel, table=True):
     state: ReleaseState = Field(default=ReleaseState.STARTING, sa_type=_words(ReleaseState), index=True)
     attempt: int = Field(default=0, description="whose containers it is")
     worker: str | None = None
-    address: str | None = Field(default=None, description="IP:PORT, as the proxy reaches it")
+    addresses: list[str] = Field(
+        default_factory=list, sa_type=JSON, description="IP:PORT of each replica, as the proxy reaches it"
+    )
+    actor: str = ""
+    why: str = Field(default="", description="what caused it, for people")
+    problem: str = Field(default="", description="why it was given up after its switch, or what it suffers")
     created_at: datetime = Field(default_factory=now, sa_type=Moment)
     live_at: datetime | None = Field(default=None, sa_type=Moment)
     remove_after: datetime | None = Field(default=None, sa_type=Moment, description="when it has drained")
@@ -350,6 +381,22 @@ class Sealed(SQLModel, table=True):
     name: str = Field(primary_key=True)
     value: str = Field(sa_type=Text)
     created_at: datetime = Field(default_factory=now, sa_type=Moment)
+
+
+class Secret(SQLModel, table=True):
+    """A repository's secret, encrypted with SECRET_KEY."""
+
+    __tablename__ = "secrets"
+
+    repository_id: int = Field(
+        primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False}
+    )
+    scope: str = Field(
+        primary_key=True, description="an environment, `preview`, or empty for all that are no preview"
+    )
+    name: str = Field(primary_key=True)
+    value: str = Field(sa_type=Text)
+    updated_at: datetime = Field(default_factory=now, sa_type=Moment)
 
 
 class Mark(SQLModel, table=True):

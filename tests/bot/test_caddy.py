@@ -170,7 +170,7 @@ async def test_the_router_restores_what_the_store_says(
     port = free_port()
     deploy = await rows.job(await rows.run(), 1, Kind.DEPLOY, "production", state=JobState.SUCCEEDED)
     async with container("page") as page, CaddyProcess.running(tmp_path / "caddy", BIND) as caddy:
-        release = await rows.release(deploy, state=ReleaseState.LIVE, address=page)
+        release = await rows.release(deploy, state=ReleaseState.LIVE, addresses=[page])
         async with store.transaction() as session:
             (await session.get_one(Environment, release.environment_id)).port = port
         router = Router(store, caddy, Settings(data_dir=tmp_path))

@@ -9,6 +9,7 @@ from typing import TypeVar
 from workers.contract.memory import MemoryQueue
 from workers.contract.messages import (
     Answer,
+    Asked,
     AttemptRef,
     Cancel,
     Claim,
@@ -18,7 +19,10 @@ from workers.contract.messages import (
     Grant,
     Heartbeat,
     HeartbeatAnswer,
+    ImageResult,
+    Known,
     LogChunk,
+    Lookup,
     Offer,
     Ready,
     Refusal,
@@ -41,11 +45,14 @@ class Bot:
         self.lease = 6.0
         self.claims: list[Claim] = []
         self.beats: list[Heartbeat] = []
+        self.lookups: list[Lookup] = []
+        self.known: dict[str, ImageResult] = {}  # by the key of its inputs
         self.events: list[Event] = []
         self.readies: list[Ready] = []
         self.lost: list[AttemptRef] = []
         self.cancelled: list[AttemptRef] = []
         self.retired: list[str] = []
+        self.kept: list[str] = []
         self.refusal: str | None = None  # of Ready
         self.silent = False  # to heartbeats
         self.silences = 0  # of the next Readys
@@ -91,7 +98,7 @@ class Bot:
             for event in self.events
         )
 
-    async def _answer(self, request: Claim | Heartbeat | Ready) -> Answer:
+    async def _answer(self, request: Asked) -> Answer:
         self._news.set()
         match request:
             case Claim():
@@ -107,8 +114,16 @@ class Bot:
                 if self.silent:
                     raise TimeoutError
                 return HeartbeatAnswer(
-                    lease=self.lease, lost=self.lost, cancelled=self.cancelled, retired=self.retired
+                    lease=self.lease,
+                    lost=self.lost,
+                    cancelled=self.cancelled,
+                    retired=self.retired,
+                    kept=self.kept,
                 )
+            case Lookup():
+                self.lookups.append(request)
+                found = self.known.get(request.key)
+                return Known(image=found, sha="f" * 40 if found else "")
             case Ready():
                 self.readies.append(request)
                 if self.silences:

@@ -54,7 +54,7 @@ async def test_a_healthy_release_is_switched_to(bot: Bot, engine: Engine, base: 
     ended = await deployed(bot, base, "r1")
     assert [step.name for step in ended.steps] == ["pull", "start", "check", "switch"]
     async with httpx2.AsyncClient(trust_env=False) as client:
-        assert (await client.get(f"http://{bot.readies[0].address}/")).text == "r1\n"
+        assert (await client.get(f"http://{bot.readies[0].addresses[0]}/")).text == "r1\n"
     assert "serving r1" in bot.log("r1")
     assert "live at http://shop.example" in bot.log("r1")
     [container] = engine.containers(f"io.blacktree.worker={name}")
@@ -76,7 +76,7 @@ async def test_the_address_stays_when_the_container_restarts(
     await asyncio.to_thread(container.restart, timeout=0)
     container.reload()
     [published] = container.attrs["NetworkSettings"]["Ports"]["8080/tcp"]
-    assert f"{published['HostIp']}:{published['HostPort']}" == bot.readies[0].address
+    assert f"{published['HostIp']}:{published['HostPort']}" == bot.readies[0].addresses[0]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ async def test_a_bad_release_leaves_the_old_one_serving(
     assert words in ended.result.sentence
     assert releases(engine, name) == ["old"]
     async with httpx2.AsyncClient(trust_env=False) as client:
-        assert (await client.get(f"http://{bot.readies[0].address}/")).text == "old\n"
+        assert (await client.get(f"http://{bot.readies[0].addresses[0]}/")).text == "old\n"
     assert [ready.release for ready in bot.readies] == ["old"]
 
 

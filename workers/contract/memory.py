@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from workers.contract.messages import Answer, Cancel, Claim, Event, Heartbeat, Nudge, Offer, Order, Ready
+from workers.contract.messages import Answer, Asked, Cancel, Event, Nudge, Offer, Order
 from workers.contract.queue import Answerer, Listener, Undertaker
 
 log = structlog.get_logger()
@@ -66,7 +66,7 @@ class MemoryQueue:
     async def take(self, pool: str) -> _Taken:
         return _Taken(await self._pools[pool].get(), self._pools[pool])
 
-    async def request(self, request: Claim | Heartbeat | Ready, timeout: float) -> Answer:
+    async def request(self, request: Asked, timeout: float) -> Answer:
         async with asyncio.timeout(timeout):
             answerer = await asyncio.shield(self._answering())
             return await answerer(request)

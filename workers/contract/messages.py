@@ -23,7 +23,7 @@ class Message(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
 
 
 class Value(BaseModel):
@@ -45,8 +45,10 @@ class Step(StrEnum):
 
     CHECKOUT = "checkout"
     BUILD = "build"
+    TEST = "test"
     PUSH = "push"
     PULL = "pull"
+    RELEASE = "release"  # the release command, in the new image
     START = "start"
     CHECK = "check"
     SWITCH = "switch"
@@ -85,7 +87,18 @@ class Source(Value):
     repository: str  # OWNER/NAME
     clone_url: str  # without credentials
     sha: str
-    committed_at: int | None = None  # seconds since 1970
+    depth: int = 1  # commits of history
+    submodules: bool = False
+    lfs: bool = False
+    sparse: list[str] = []  # only these paths, as git's sparse-checkout takes them; all if empty
+
+
+class Test(Value):
+    """A command that is run in the built image; its exit code decides."""
+
+    command: list[str]
+    network: bool = False
+    timeout: float  # seconds
 
 
 class BuildSpec(Value):
@@ -98,9 +111,20 @@ class BuildSpec(Value):
     dockerfile: str
     target: str | None
     args: dict[str, str]
-    reference: str  # without a tag: localhost:5000/acme/shop
-    tags: list[str]
+    platforms: list[str] = []  # such as linux/arm64; the engine's own if empty
+    secrets: list[str] = []  # names of build secrets; their values come with the grant's credentials
+    ssh: str | None = None  # name of the secret that holds a private key for --mount=type=ssh
+    test: Test | None = None
+    memory: int | None = None  # bytes that the build may use; the worker's own limit if None
+    cpus: float | None = None
+    reference: str  # where it is deployed from, without a tag: localhost:5000/acme/shop
+    copies: list[str] = []  # further names that it is pushed to
+    tags: list[str]  # that are moved to it; the commit's SHA always is one
     push: bool  # False: the engine's own image store is the registry
+    cache: bool = True  # whether layers are taken from and kept in the registry
+    pull: bool = False  # whether base images are asked for anew, however new the engine's are
+    fresh: bool = False  # whether an image of the same inputs, and cached layers, are left alone
+    fork: bool = False  # a stranger's code: reuses nothing of others, and nothing of it is reused
     timeout: float  # seconds
     labels: dict[str, str]
 
@@ -114,11 +138,21 @@ class Limits(Value):
 
 
 class Probe(Value):
-    """When a container counts as healthy, asked from outside."""
+    """When a container counts as healthy, asked from outside; `image` asks its own HEALTHCHECK."""
 
-    path: str
-    timeout: float  # seconds
+    kind: Literal["http", "tcp", "image"] = "http"
+    path: str = "/"
+    status: int | None = None  # that a GET answers; below 500 if None
+    timeout: float  # seconds to become healthy in
     interval: float  # seconds
+
+
+class Privileges(Value):
+    """What only trusted repositories may ask for."""
+
+    host_mounts: list[str] = []  # HOST:CONTAINER[:ro]
+    privileged: bool = False
+    host_network: bool = False
 
 
 class DeploySpec(Value):
@@ -133,10 +167,23 @@ class DeploySpec(Value):
     pull: bool
     port: int | None
     command: list[str] | None
-    env: dict[str, str]
+    env: dict[str, str]  # what is secret comes with the grant's credentials
     limits: Limits
     probe: Probe
     labels: dict[str, str]
+    target: Literal["containers", "swarm"] = "containers"
+    replicas: int = 1
+    release_command: list[str] | None = None  # run once in the new image before anything is started
+    release_timeout: float = 600  # seconds
+    volumes: dict[str, str] = {}  # the engine's volume ▸ path in the container
+    networks: list[str] = []  # further networks, of environments that said that they share one
+    user: str | None = None
+    read_only: bool = False
+    restart: Literal["unless-stopped", "on-failure", "no"] = "unless-stopped"
+    grace: float = 10  # seconds between SIGTERM and SIGKILL when it is stopped
+    privileges: Privileges = Privileges()
+    host_port: int | None = None  # no proxy: this port for good, so the old release stops first
+    serving: str | None = None  # the release that serves now, which `host_port` has to stop
 
 
 class StopSpec(Value):
@@ -146,6 +193,8 @@ class StopSpec(Value):
     instance: str
     repository: str
     environment: str
+    target: Literal["containers", "swarm"] = "containers"
+    volumes: bool = False  # whether its named volumes go too
 
 
 Spec = Annotated[BuildSpec | DeploySpec | StopSpec, Field(discriminator="kind")]
@@ -165,10 +214,15 @@ class Credentials(Value):
     git_username: str = ""
     git_password: str = ""
     registries: list[RegistryLogin] = []
+    build: dict[str, str] = {}  # build secrets by name
+    env: dict[str, str] = {}  # secret variables of a release's containers
 
     def secrets(self) -> list[str]:
         """The values to mask in every log line."""
-        return [word for word in (self.git_password, *(login.password for login in self.registries)) if word]
+        passwords = (login.password for login in self.registries)
+        return [
+            word for word in (self.git_password, *passwords, *self.build.values(), *self.env.values()) if word
+        ]
 
 
 # -- requests of a worker, and the bot's answers -----------------------------------------------------
@@ -210,8 +264,12 @@ class ContainerState(Value):
 
     release: str
     environment: str
+    name: str = ""
     running: bool
     restarts: int
+    exit_code: int = 0
+    out_of_memory: bool = False
+    health: str = ""  # of the image's own HEALTHCHECK: starting, healthy, unhealthy; empty without one
 
 
 class Heartbeat(Message):
@@ -229,26 +287,37 @@ class Heartbeat(Message):
     attempts: list[AttemptRef] = []
     containers: list[ContainerState] = []
     disk_free: int = 0  # bytes
+    problem: str = ""  # why it takes no jobs now, for people; empty if it does
 
 
 class HeartbeatAnswer(Message):
-    """Leases that are renewed, attempts to stop, and releases whose containers are to go."""
+    """Leases that are renewed, attempts to stop, releases whose containers are to go, images to keep."""
 
     kind: Literal["heartbeat_answer"] = "heartbeat_answer"
     lease: float  # seconds from now
     lost: list[AttemptRef] = []
     cancelled: list[AttemptRef] = []
     retired: list[str] = []
+    kept: list[str] = []  # references of images that environments run, or may go back to
+
+
+class Lookup(Message):
+    """Is there an image of the same inputs already?"""
+
+    kind: Literal["lookup"] = "lookup"
+    job: str
+    attempt: int
+    key: str  # of the inputs: workers/inputs.py
 
 
 class Ready(Message):
-    """A new release is healthy at this address: switch its route."""
+    """A new release is healthy at these addresses: switch its route."""
 
     kind: Literal["ready"] = "ready"
     job: str
     attempt: int
     release: str
-    address: str  # IP:PORT as the proxy reaches it
+    addresses: list[str]  # IP:PORT of each replica, as the proxy reaches it
 
 
 class Switched(Message):
@@ -258,8 +327,31 @@ class Switched(Message):
     url: str
 
 
-Request = Annotated[Claim | Heartbeat | Ready, Field(discriminator="kind")]
-Answer = Annotated[Grant | Refusal | HeartbeatAnswer | Switched, Field(discriminator="kind")]
+class ImageResult(Value):
+    """What a build made, or found made."""
+
+    digest: str  # sha256:…: of the manifest in the registry, or the engine's image id
+    reference: str  # as a deploy names it
+    size: int  # bytes, as the engine reports them
+    tree: str  # git tree that it was built from
+    key: str = ""  # of the inputs; empty where they are not all known
+    layers: int = 0  # of the build
+    cached: int = 0  # layers of those that came from the cache
+    reused: str = ""  # the commit that it was built for, where nothing was built
+
+
+class Known(Message):
+    """The image of the same inputs, if there is one that this job may use."""
+
+    kind: Literal["known"] = "known"
+    image: ImageResult | None
+    sha: str = ""  # the commit that it was built for
+
+
+Asked = Claim | Heartbeat | Lookup | Ready
+Request = Annotated[Asked, Field(discriminator="kind")]
+Answered = Grant | Refusal | HeartbeatAnswer | Known | Switched
+Answer = Annotated[Answered, Field(discriminator="kind")]
 
 
 # -- what a worker tells, in order -------------------------------------------------------------------
@@ -281,15 +373,6 @@ class StepChanged(Message):
     job: str
     attempt: int
     step: StepReport
-
-
-class ImageResult(Value):
-    """What a build made."""
-
-    digest: str  # sha256:…: of the manifest in the registry, or the engine's image id
-    reference: str  # as a deploy names it
-    size: int  # bytes, as the engine reports them
-    tree: str  # git tree that it was built from
 
 
 class Succeeded(Value):
@@ -359,7 +442,7 @@ class Nudge(Message):
 Order = Annotated[Cancel | Nudge, Field(discriminator="kind")]
 
 offers: TypeAdapter[Offer] = TypeAdapter(Offer)
-requests: TypeAdapter[Claim | Heartbeat | Ready] = TypeAdapter(Request)
-answers: TypeAdapter[Grant | Refusal | HeartbeatAnswer | Switched] = TypeAdapter(Answer)
+requests: TypeAdapter[Asked] = TypeAdapter(Request)
+answers: TypeAdapter[Answered] = TypeAdapter(Answer)
 events: TypeAdapter[StepChanged | Finished | LogChunk] = TypeAdapter(Event)
 orders: TypeAdapter[Cancel | Nudge] = TypeAdapter(Order)

@@ -10,20 +10,18 @@ from typing import Protocol
 
 from workers.contract.messages import (
     Answer,
+    Asked,
     Cancel,
-    Claim,
     Event,
     Finished,
-    Heartbeat,
     LogChunk,
     Nudge,
     Offer,
     Order,
-    Ready,
     StepChanged,
 )
 
-Answerer = Callable[[Claim | Heartbeat | Ready], Awaitable[Answer]]
+Answerer = Callable[[Asked], Awaitable[Answer]]
 Listener = Callable[[StepChanged | Finished | LogChunk], Awaitable[None]]
 # Given the raw body of a message that could not be read or was delivered too often.
 Undertaker = Callable[[bytes], Awaitable[None]]
@@ -78,7 +76,7 @@ class WorkerQueue(Protocol):
     async def take(self, pool: str) -> Taken:
         """Wait for one offer of the pool; at most one is ever reserved for one caller."""
 
-    async def request(self, request: Claim | Heartbeat | Ready, timeout: float) -> Answer:
+    async def request(self, request: Asked, timeout: float) -> Answer:
         """Ask the bot and wait `timeout` seconds for its answer. Raises QueueDown or TimeoutError."""
 
     async def tell(self, event: Event) -> None:

@@ -17,16 +17,14 @@ from workers.contract.broker_service import serve
 from workers.contract.broker_topology import Topology
 from workers.contract.messages import (
     Answer,
+    Asked,
     Cancel,
-    Claim,
     Event,
-    Heartbeat,
     LogChunk,
     Message,
     Nudge,
     Offer,
     Order,
-    Ready,
     answers,
     offers,
     orders,
@@ -113,7 +111,7 @@ class RabbitQueue:
             except QueueDown as error:
                 await link.refused(queue, error)
 
-    async def request(self, request: Claim | Heartbeat | Ready, timeout: float) -> Answer:
+    async def request(self, request: Asked, timeout: float) -> Answer:
         link: Link | None = None
         try:
             async with asyncio.timeout(timeout):

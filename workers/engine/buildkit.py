@@ -12,7 +12,7 @@ import structlog
 
 from workers import process
 from workers.contract.messages import RegistryLogin
-from workers.engine.engine import Builder, BuildOrder
+from workers.engine.engine import Builder, BuildOrder, Built
 from workers.engine.login import docker_config, own_config
 from workers.engine.progress import Progress, digest_in, transfer_failure
 
@@ -47,7 +47,7 @@ class CliBuilder:
 
     async def build(
         self, order: BuildOrder, logins: Sequence[RegistryLogin], output: Callable[[str], None]
-    ) -> None:
+    ) -> Built:
         argv = [*self._build, "-f", str(order.dockerfile), "-t", order.tag]
         argv += ["--target", order.target] if order.target else []
         for flag, values in (("--build-arg", order.args), ("--label", order.labels)):
@@ -61,6 +61,7 @@ class CliBuilder:
         ended = await self._run([*argv, str(order.context)], logins, read, {"TMPDIR": str(order.scratch)})
         if ended.code != 0:
             raise progress.failure(ended.code, order.dockerfile.name)
+        return Built()
 
     async def push(
         self, reference: str, logins: Sequence[RegistryLogin], output: Callable[[str], None]

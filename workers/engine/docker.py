@@ -18,7 +18,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container as DockerContainer
 from docker.types import LogConfig
 
-from workers.engine.engine import PREFIX, Container, ContainerSpec, EngineDown, Image
+from workers.engine.engine import PREFIX, Command, Container, ContainerSpec, EngineDown, Image
 from workers.failure import final, ours, user
 
 T = TypeVar("T")
@@ -28,6 +28,7 @@ _TIMEOUT = 30  # seconds for one answer of the engine
 # anew), and lie below 32768, where Linux takes the ports of outgoing connections from.
 _PORTS = range(22_000, 32_000)
 _PORT_TRIES = 30
+_LOOK = 0.1  # seconds between two looks at a command that runs
 _KEEP: Any = {"Name": "unless-stopped"}
 _TAKEN = ("port is already allocated", "address already in use")
 
@@ -75,6 +76,25 @@ class DockerEngine:
     async def start(self, spec: ContainerSpec) -> Container:
         async with self._networks:
             return await self._do(lambda client: _start(client, spec), finish=True)
+
+    async def run(self, command: Command, output: Callable[[str], None]) -> int:
+        made = await self._do(lambda client: _made(client, command), finish=True)
+        try:
+            await self._do(lambda client: client.api.start(made))
+            async with self.following(made, output):
+                return await self._ended(made)
+        except APIError as error:
+            raise user("start_failed", f"The command cannot start: {_sentence(error)}") from None
+        finally:
+            await asyncio.shield(asyncio.ensure_future(self.remove(made, 0)))
+
+    async def _ended(self, container: str) -> int:
+        """Its exit code, waited for in as many questions as it takes: one that hangs is no end."""
+        while True:
+            found = await self._do(lambda client: client.api.inspect_container(container)["State"])
+            if found["Status"] in ("exited", "dead"):
+                return int(found["ExitCode"])
+            await asyncio.sleep(_LOOK)
 
     async def keep(self, container: str) -> None:
         await self._do(lambda client: client.containers.get(container).update(restart_policy=_KEEP))
@@ -233,6 +253,33 @@ def _start(client: docker.DockerClient, spec: ContainerSpec) -> Container:
             container.remove(force=True, v=True)
             raise
     raise ours("no_port", f"No port of {_PORTS.start}-{_PORTS.stop - 1} is free at {spec.address}")
+
+
+def _made(client: docker.DockerClient, command: Command) -> str:
+    """The id of a container that is to run a command, and reaches nothing unless told."""
+    try:
+        made: DockerContainer = client.containers.create(
+            command.image,
+            entrypoint=[command.command[0]],
+            command=list(command.command[1:]),
+            name=command.name,
+            environment=dict(command.env),
+            labels=dict(command.labels),
+            user=command.user,
+            read_only=command.read_only,
+            network=command.network or "none",
+            volumes={volume: {"bind": path, "mode": "rw"} for volume, path in command.volumes.items()},
+            mem_limit=command.limits.memory,
+            memswap_limit=command.limits.memory,
+            nano_cpus=round(command.limits.cpus * 1e9),
+            pids_limit=command.limits.pids,
+            security_opt=["no-new-privileges"],
+            init=True,
+            log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"}),
+        )
+    except ImageNotFound:
+        raise final("image_missing", f"The image {command.image} is not on this worker any more") from None
+    return str(made.id)
 
 
 def _create(client: docker.DockerClient, spec: ContainerSpec, published: int) -> DockerContainer:

@@ -60,6 +60,22 @@ class Container:
         return self.status == "running"
 
 
+@dataclass(frozen=True)
+class Command:
+    """A command that is run once in an image, in a container that is gone afterwards."""
+
+    name: str  # of the container
+    image: str
+    command: Sequence[str]
+    limits: Limits
+    labels: Mapping[str, str]
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    network: str | None = None  # None: it reaches nothing
+    volumes: Mapping[str, str] = field(default_factory=dict)  # the engine's volume ▸ path
+    user: str | None = None
+    read_only: bool = False
+
+
 class Engine(Protocol):
     """Runs containers. Each method raises EngineDown when the engine does not answer in time."""
 
@@ -80,6 +96,9 @@ class Engine(Protocol):
 
     async def start(self, spec: ContainerSpec) -> Container:
         """Start a container that is not restarted yet; it is gone again if this fails."""
+
+    async def run(self, command: Command, output: Callable[[str], None]) -> int:
+        """Run a command to its end and give its exit code. Cancelled, it is killed and removed first."""
 
     async def keep(self, container: str) -> None:
         """From now on restart it whenever it ends, until it is stopped."""
@@ -117,6 +136,26 @@ class BuildOrder:
     args: Mapping[str, str]
     labels: Mapping[str, str]
     scratch: Path  # for temporary files
+    platforms: Sequence[str] = ()  # the engine's own if empty
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ssh_key: str | None = field(default=None, repr=False)  # for --mount=type=ssh
+    memory: int | None = None  # bytes; the builder's own limit if None
+    cpus: float | None = None
+    cache: Sequence[str] = ()  # references in a registry whose layers may be used
+    keep_cache: bool = False  # whether the image carries what others need to use its layers
+    pull: bool = False  # whether base images are asked for anew
+    fresh: bool = False  # whether cached layers are left alone
+    epoch: int | None = None  # SOURCE_DATE_EPOCH, in seconds since 1970
+    namespace: str = ""  # of cache mounts: what one repository kept there is not another's
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build says of itself."""
+
+    layers: int = 0
+    cached: int = 0  # layers of those that came from the cache
+    digest: str | None = None  # in the registry, where the builder pushed it itself (several platforms)
 
 
 class Builder(Protocol):
@@ -129,8 +168,8 @@ class Builder(Protocol):
 
     async def build(
         self, order: BuildOrder, logins: Sequence[RegistryLogin], output: Callable[[str], None]
-    ) -> None:
-        """Build into the engine's store."""
+    ) -> Built:
+        """Build into the engine's store; an image for several platforms goes right to its registry."""
 
     async def push(
         self, reference: str, logins: Sequence[RegistryLogin], output: Callable[[str], None]

@@ -15,7 +15,7 @@ import pytest
 from tests.parts.broker import Broker
 from workers.contract.broker_topology import Topology
 from workers.contract.memory import MemoryQueue
-from workers.contract.messages import Answer, Claim, Event, Heartbeat, Ready, Refusal
+from workers.contract.messages import Answer, Asked, Event, Refusal
 from workers.contract.queue import BotQueue
 from workers.contract.rabbitmq import RabbitQueue
 
@@ -40,7 +40,7 @@ class Bot:
     buried: list[bytes] = field(default_factory=list)
     refuses: list[type[Exception]] = field(default_factory=list)  # raised first, one at each call
 
-    async def answer(self, request: Claim | Heartbeat | Ready) -> Answer:
+    async def answer(self, request: Asked) -> Answer:
         self._raise()
         return Refusal(reason=getattr(request, "worker", ""))
 
