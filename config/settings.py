@@ -211,6 +211,12 @@ class Settings(BaseModel):
         return any(fnmatchcase(full_name.casefold(), pattern) for pattern in patterns if pattern)
 
     @property
+    def pushes(self) -> list[str]:
+        """The prefixes that repositories may push to."""
+        named = [part.strip().rstrip("/") for part in self.push_registries.split(",")]
+        return [prefix for prefix in (self.registry, *named) if prefix]
+
+    @property
     def github_url(self) -> str:
         """Where git is cloned from and pages are: the API's host without its API part."""
         if self.github_api_url == "https://api.github.com":

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from bot.cli import config as repository_file
-from bot.cli import hook
+from bot.cli import hook, secret
 from config.checks import Check
 from config.errors import ConfigError
 from config.logging import configure
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(hook.app, name="hook")
 app.add_typer(repository_file.app, name="config")
+app.add_typer(secret.app, name="secret")
 File = Annotated[Path | None, typer.Option("--config", help="the TOML file with settings")]
 
 

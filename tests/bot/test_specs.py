@@ -137,10 +137,11 @@ def test_credentials_are_the_clones_token_and_the_registrys_login() -> None:
         {"registry": "ghcr.io/acme", "registry_username": "ada", "registry_password": "pw"}
     )
 
-    told = specs.credentials(settings, "token")
+    told = specs.credentials(settings, "token", build={"NPM": "s"}, env={})
 
     assert (told.git_username, told.git_password) == ("x-access-token", "token")
+    assert set(told.secrets()) == {"token", "pw", "s"}
     assert [(login.host, login.username, login.password) for login in told.registries] == [
         ("ghcr.io", "ada", "pw")
     ]
-    assert specs.credentials(Settings(), "").registries == []
+    assert specs.credentials(Settings(), "", build={}, env={}).registries == []
