@@ -22,7 +22,7 @@ from workers.registry.registry import Registry
         ("FROM debian:12 AS one\nFROM one\nFROM One AS two", {}, ["debian:12"]),
         ("ARG V=3.11\nFROM python:${V}-slim", {}, ["python:3.11-slim"]),
         ("ARG V=3.11\nFROM python:${V}-slim", {"V": "3.12"}, ["python:3.12-slim"]),
-        ("FROM --platform=$BUILDPLATFORM go:1 AS b\nFROM b\nCOPY --from=tool:3 /a /b", {}, ["go:1", "tool:3"]),
+        ("FROM --platform=$BUILDPLATFORM go:1 AS b\nFROM b\nCOPY --from=tool:3 /a /", {}, ["go:1", "tool:3"]),
         ("FROM a AS b\nCOPY --from=b /x /\nCOPY --chown=1:1 --from=0 /x /", {}, ["a"]),
         ("FROM a\nRUN --mount=type=bind,from=tools:1,target=/t true", {}, ["a", "tools:1"]),
         ("# syntax=docker/dockerfile:1\n# a comment\nFROM a", {}, ["a", "docker/dockerfile:1"]),
