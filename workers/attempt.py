@@ -106,7 +106,7 @@ class Attempt:
                 telling.cancel()
                 await asyncio.gather(telling, return_exceptions=True)
 
-    async def perform(self, story: Story, timeout: float) -> Succeeded | Failed:
+    async def perform(self, story: Story, timeout: float | None) -> Succeeded | Failed:
         """Live through `story`: the one place where an exception becomes an outcome."""
         try:
             async with asyncio.timeout(timeout) as self._clock:
