@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from workers.attempt import Attempt
-from workers.checkout import Checkout, checkout
+from workers.checkout import Checkout
 from workers.contract.messages import AttemptRef, BuildSpec, ImageResult, Step
 from workers.engine.engine import PREFIX, BuildOrder, Image
 from workers.failure import ours, user
@@ -18,8 +18,8 @@ from workers.tools import Tools
 async def build(attempt: Attempt, spec: BuildSpec, tools: Tools) -> ImageResult:
     """Build one image of one commit. Nothing of it stays unless this succeeds. Raises Failure."""
     async with attempt.step(Step.CHECKOUT):
-        source = await checkout(
-            spec.source, attempt.credentials, attempt.folder, tools.environ, attempt.log.write
+        source = await tools.mirrors.checkout(
+            spec.source, attempt.credentials, attempt.folder, attempt.log.write
         )
     async with _temporary_tag(attempt, spec, tools) as tag:
         async with attempt.step(Step.BUILD):
