@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from workers.contract.queue import WorkerQueue
 from workers.engine.engine import Builder, Engine
+from workers.mirrors import Mirrors
 
 
 @dataclass(frozen=True)
@@ -19,3 +20,4 @@ class Tools:
     builder: Builder
     queue: WorkerQueue
     environ: Mapping[str, str]
+    mirrors: Mirrors

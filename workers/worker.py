@@ -18,6 +18,7 @@ from workers.contract.messages import Cancel, Heartbeat, Order
 from workers.contract.queue import QueueDown, WorkerQueue
 from workers.engine.engine import Builder, Engine, EngineDown
 from workers.heartbeat import Heart, Key
+from workers.mirrors import Mirrors
 from workers.running import Cause, Running
 from workers.slot import Slot
 from workers.tools import Tools
@@ -98,6 +99,7 @@ class Worker:
             builder=await self._find_builder(),
             queue=self._queue,
             environ=self._environ,
+            mirrors=Mirrors(self._settings.data_dir / "mirrors", self._environ),
         )
 
     async def _connected(self) -> str:
