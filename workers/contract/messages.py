@@ -201,7 +201,7 @@ Spec = Annotated[BuildSpec | DeploySpec | StopSpec, Field(discriminator="kind")]
 
 
 class RegistryLogin(Value):
-    """A login at one registry host."""
+    """A login at one registry host. With config.registries.IDENTITY_TOKEN as its user, a token for tokens."""
 
     host: str
     username: str
