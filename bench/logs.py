@@ -1,6 +1,6 @@
 """The log of a build that prints 200,000 lines: against the same build by the docker CLI, and in memory.
 
-    make bench ARGS=logs
+make bench ARGS=logs
 """
 
 from __future__ import annotations

@@ -127,11 +127,10 @@ def credentials(
     settings: Settings, git_password: str, *, build: Mapping[str, str], env: Mapping[str, str]
 ) -> Credentials:
     """What an attempt may know: the secrets `build` of a build, or `env` of a release's containers."""
-    logins = []
-    if settings.registry_password:
-        host = settings.registry.partition("/")[0]
-        password = settings.registry_password.get_secret_value()
-        logins.append(RegistryLogin(host=host, username=settings.registry_username, password=password))
+    logins = [
+        RegistryLogin(host=login.host, username=login.username, password=login.password)
+        for login in settings.registry_logins
+    ]
     # https://docs.github.com/apps: any user name does with a token; this one is GitHub's own example.
     return Credentials(
         git_username="x-access-token",

@@ -225,19 +225,13 @@ class Settings(BaseModel):
     @property
     def registries(self) -> list[str]:
         """The prefixes that images may be pushed to: REGISTRY, then the further ones."""
-        prefixes = map(str.strip, (self.registry, *self.push_registries.split(",")))
+        prefixes = (part.strip().rstrip("/") for part in (self.registry, *self.push_registries.split(",")))
         return list(dict.fromkeys(filter(None, prefixes)))
 
     def trusts(self, full_name: str) -> bool:
         """Whether a repository may ask for host mounts, privileged mode and the host's network."""
         patterns = (part.strip().casefold() for part in self.trusted_repositories.split(","))
         return any(fnmatchcase(full_name.casefold(), pattern) for pattern in patterns if pattern)
-
-    @property
-    def pushes(self) -> list[str]:
-        """The prefixes that repositories may push to."""
-        named = [part.strip().rstrip("/") for part in self.push_registries.split(",")]
-        return [prefix for prefix in (self.registry, *named) if prefix]
 
     @property
     def github_url(self) -> str:

@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from pathlib import Path
 
+from config.errors import ConfigError
 from config.repository import Environment, Image, Repository
 from config.settings import Settings
 from workers import janitor, process
 from workers.attempt import Attempt
 from workers.build import build
+from workers.checkout import Checkout
 from workers.contract.messages import (
     Answer,
     Asked,
@@ -39,8 +41,12 @@ from workers.contract.messages import (
 )
 from workers.contract.queue import Taken
 from workers.deploy import deploy
+from workers.engine.buildkit import find_builder
+from workers.engine.docker import DockerEngine
+from workers.engine.engine import EngineDown
+from workers.registry.registries import Registries
 from workers.stop import stop
-from workers.tools import Tools
+from workers.tools import Tools, build_limits
 
 _ASKING = 10.0  # seconds for one question to git
 _INSTANCE = "run"
@@ -49,23 +55,13 @@ _LOOK = 0.5  # seconds between two looks whether what is served still runs
 Tell = Callable[[Event], Awaitable[None]]
 
 
-@dataclass(frozen=True)
-class Folder:
-    """A folder as it lies there, uncommitted changes included, in the place of a checkout."""
-
-    folder: Path
-    tree: str
-    committed_at: int
-
-    async def object(self, path: str) -> str | None:  # noqa: ARG002
-        """What is not committed has no object: the layer cache alone knows it again."""
-        return None
-
-
 class Folders:
-    """In the place of a worker's mirrors."""
+    """In the place of a worker's mirrors: a folder as it lies there, uncommitted changes included.
 
-    def __init__(self, folder: Folder) -> None:
+    What is not committed has no object in git, so that the layer cache alone knows it again.
+    """
+
+    def __init__(self, folder: Checkout) -> None:
         self._folder = folder
 
     async def checkout(
@@ -74,7 +70,7 @@ class Folders:
         credentials: Credentials,  # noqa: ARG002
         folder: Path,  # noqa: ARG002
         output: Callable[[str], None],
-    ) -> Folder:
+    ) -> Checkout:
         output(f"{self._folder.folder} as it is, uncommitted changes included\n")
         return self._folder
 
@@ -118,7 +114,7 @@ class Pipeline:
 
     def __init__(
         self,
-        folder: Folder,
+        folder: Checkout,
         config: Repository,
         tools: Tools,
         here: Here,
@@ -204,7 +200,7 @@ class Pipeline:
         return {name: self._environ[name] for name in names if self._environ.get(name)}
 
 
-def build_spec(folder: Folder, name: str, image: Image, *, only: bool, fresh: bool) -> BuildSpec:
+def build_spec(folder: Checkout, name: str, image: Image, *, only: bool, fresh: bool) -> BuildSpec:
     """Pure: how an image of a folder is built."""
     return BuildSpec(
         source=Source(repository=_repository(folder), clone_url="http://localhost/", sha="0" * 40),
@@ -230,7 +226,7 @@ def build_spec(folder: Folder, name: str, image: Image, *, only: bool, fresh: bo
     )
 
 
-def deploy_spec(folder: Folder, name: str, environment: Environment, image: ImageResult) -> DeploySpec:
+def deploy_spec(folder: Checkout, name: str, environment: Environment, image: ImageResult) -> DeploySpec:
     """Pure: how what was built is started here: one container, on this machine only."""
     health, limits = environment.health, environment.limits
     return DeploySpec(
@@ -255,7 +251,7 @@ def deploy_spec(folder: Folder, name: str, environment: Environment, image: Imag
     )
 
 
-def _repository(folder: Folder) -> str:
+def _repository(folder: Checkout) -> str:
     """What a folder's images are called: its name, and what tells it from another of that name."""
     plain = "".join(one if one.isalnum() and one.isascii() else "-" for one in folder.folder.name.lower())
     return f"run/{plain.strip('-') or 'folder'}-{_unique(folder.folder)}"
@@ -270,19 +266,38 @@ async def pipeline(
     path: Path, config: Repository, environ: Mapping[str, str] = os.environ
 ) -> AsyncIterator[Pipeline]:
     """The pipeline of the folder `path`; nothing of it stays but images. Raises ConfigError."""
-    from workers.main import local_tools
-
     whole = await asyncio.to_thread(path.resolve)
-    folder = Folder(whole, tree="", committed_at=await _committed_at(path, environ))
+    folder = Checkout(whole, tree="", committed_at=await _committed_at(path, environ))
     worker = f"run-{_unique(folder.folder)}"
     place = Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "/tmp")) / ".cache")  # noqa: S108
     settings = Settings(data_dir=place / "blacktree" / worker, worker_name=worker)
     with janitor.alone(worker, settings.data_dir):
         here = Here()
-        async with local_tools(settings, Folders(folder), here, environ) as tools:
+        with contextlib.closing(DockerEngine(environ)) as engine:
+            tools = await _tools(settings, engine, Folders(folder), here, environ)
             await janitor.sweep(worker, settings.data_dir, tools.engine, environ)
             work = janitor.work_folder(settings.data_dir)
             yield Pipeline(folder, config, tools, here, work, environ)
+
+
+async def _tools(
+    settings: Settings, engine: DockerEngine, sources: Folders, here: Here, environ: Mapping[str, str]
+) -> Tools:
+    try:
+        await engine.about()
+    except EngineDown as error:
+        raise ConfigError(f"{error}: start Docker, or set DOCKER_HOST to where it is") from None
+    return Tools(
+        worker=settings.worker,
+        address=settings.worker_address,
+        engine=engine,
+        builder=await find_builder(environ, janitor.config_prefix(settings.worker, settings.data_dir)),
+        queue=here,
+        environ=environ,
+        mirrors=sources,
+        registries=Registries(settings),
+        build_limits=build_limits(settings),
+    )
 
 
 async def _committed_at(path: Path, environ: Mapping[str, str]) -> int:

@@ -19,9 +19,10 @@ from workers.contract.queue import QueueDown, WorkerQueue
 from workers.engine.engine import Builder, Engine, EngineDown
 from workers.heartbeat import Heart, Key
 from workers.mirrors import Mirrors
+from workers.registry.registries import Registries
 from workers.running import Cause, Running
 from workers.slot import Slot
-from workers.tools import Tools
+from workers.tools import Tools, build_limits
 
 log = structlog.get_logger()
 
@@ -100,6 +101,8 @@ class Worker:
             queue=self._queue,
             environ=self._environ,
             mirrors=Mirrors(self._settings.data_dir / "mirrors", self._environ),
+            registries=Registries(self._settings),
+            build_limits=build_limits(self._settings),
         )
 
     async def _connected(self) -> str:

@@ -21,7 +21,8 @@ from workers.engine.buildkit import find_builder
 from workers.engine.docker import DockerEngine
 from workers.engine.engine import Builder
 from workers.mirrors import Mirrors
-from workers.tools import Tools
+from workers.registry.registries import Registries
+from workers.tools import Tools, build_limits
 from workers.worker import Worker
 
 
@@ -72,6 +73,8 @@ async def tools(name: str, queue: MemoryQueue, docker_engine: DockerEngine, sett
         queue,
         os.environ,
         Mirrors(settings.data_dir / "mirrors", os.environ),
+        Registries(settings),
+        build_limits(settings),
     )
 
 
