@@ -19,6 +19,7 @@ from workers.contract.messages import RegistryLogin
 from workers.failure import Failure, final, ours
 
 if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
     from mypy_boto3_ecr import ECRClient
 
 log = structlog.get_logger()
@@ -38,11 +39,11 @@ _CALL: dict[str, Any] = {
 _RENEWED = timedelta(hours=2)  # before its end a token is replaced; of 12 hours, so says AWS
 _PREPARED = timedelta(minutes=10)  # that a repository is known to be there
 
-_NOBODY = {
+_NOBODY = (
     "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "ExpiredToken",
     "ExpiredTokenException", "SignatureDoesNotMatch", "IncompleteSignature", "MissingAuthenticationToken",
-}  # fmt: skip
-_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "OptInRequired"}
+)  # fmt: skip
+_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "OptInRequired")
 _CREDENTIALS = (
     "Give the machine a role, or set BLACKTREE_AWS_PROFILE, or BLACKTREE_AWS_ACCESS_KEY_ID and"
     " BLACKTREE_AWS_SECRET_ACCESS_KEY"
@@ -225,16 +226,21 @@ def _failure(where: Place, error: Exception) -> Failure:
     if isinstance(error, ParamValidationError):
         return final("registry_refused", f"{where.host} takes no such name: {said}")
     if isinstance(error, ClientError):
-        answer = error.response["Error"]
-        code, message = answer.get("Code", ""), answer.get("Message", "")
-        if code in _NOBODY:
-            return final("aws_credentials", f"AWS does not know these credentials ({code}). {_CREDENTIALS}")
-        if code in _DENIED:
-            todo = "Allow it in the role's IAM policy, or in the registry's for another account"
-            return final("registry_denied", f"AWS refuses {where.host}: {message or code}. {todo}")
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-        if status < 500 and "Throttl" not in code and "TooMany" not in code:
-            return final("registry_refused", f"ECR refuses in {where.region}: {code} {message}")
+        return _refusal(where, error)
     if isinstance(error, TimeoutError):
         said = f"no answer in {_TIMEOUT:g} s"
     return ours("registry_unreachable", f"ECR did not answer in {where.region}: {said}")
+
+
+def _refusal(where: Place, error: ClientError) -> Failure:
+    answer, status = error.response["Error"], error.response["ResponseMetadata"].get("HTTPStatusCode", 500)
+    # What stands before AWS may answer in a form of its own, which boto3 leaves in the message.
+    said = f"{answer.get('Code', '')}: {answer.get('Message', '')}"
+    if found := next((known for known in _NOBODY if known in said), None):
+        return final("aws_credentials", f"AWS does not know these credentials ({found}). {_CREDENTIALS}")
+    if any(known in said for known in _DENIED):
+        todo = "Allow it in the role's IAM policy, or in the registry's for another account"
+        return final("registry_denied", f"AWS refuses {where.host}: {said}. {todo}")
+    if status < 500 and "Throttl" not in said and "TooMany" not in said:
+        return final("registry_refused", f"ECR refuses in {where.region}: {said}")
+    return ours("registry_unreachable", f"ECR did not do what it was asked in {where.region}: {said}")

@@ -101,22 +101,21 @@ class Client:
     async def proof(self, host: str, scope: str) -> str | None:
         """The Authorization for a host whose ways are known; None if they are not, or we are nobody."""
         known = self._challenges.get(host)
-        if known is None:
-            return None
-        if known.realm is None:
+        if known is not None and known.realm is None:
             login = await self._login(host)
             return challenge.basic(login) if login else None
         token, end = self._tokens.get((host, scope), (None, 0.0))
-        return f"Bearer {token.value}" if token and time.monotonic() < end else None
+        return _bearer(token) if token and time.monotonic() < end else None
 
     async def new_proof(self, host: str, scope: str, asked: Challenge) -> str | None:
         """The Authorization that answers a challenge, with a token that was never used."""
         self._challenges[host] = asked
-        if asked.realm is not None:
-            begun = time.monotonic()
-            token = await self._token(host, asked, asked.realm, scope)
-            self._tokens[host, scope] = (token, begun + token.seconds)
-        return await self.proof(host, scope)
+        if asked.realm is None:
+            return await self.proof(host, scope)
+        begun = time.monotonic()
+        token = await self._token(host, asked, asked.realm, scope)
+        self._tokens[host, scope] = (token, begun + token.seconds)
+        return _bearer(token)
 
     async def _token(self, host: str, asked: Challenge, realm: str, scope: str) -> Token:
         if not challenge.trusted(realm, api_host(host)):
@@ -195,6 +194,10 @@ def immutable_sentence(host: str, what: str) -> str:
         f"{what} is another image already, and {host} lets no tag be moved there: allow it at the registry,"
         " or name tags in .blacktree.yml that are new with each commit"
     )
+
+
+def _bearer(token: Token) -> str:
+    return f"Bearer {token.value}"
 
 
 def _told_digest(answer: Answer) -> str | None:

@@ -7,16 +7,17 @@ tag that moves names it.
 
 What is undone. `unmoved` notes what each tag names, and where its inside fails or is cancelled, a tag that
 names our image by then is moved back to what it named before. So a cancelled build moves no tag for good;
-for the moments in between readers may see the new image. The protocol has no compare-and-set: a tag that
-somebody else moved meanwhile is left alone, but somebody who moves it between our look and our put loses.
-A tag that named nothing before stays: registries differ in what they delete with a tag.
+for the moments in between readers may see the new image. What was under way when it was cancelled gets a
+moment to arrive first. The protocol has no compare-and-set: a tag that somebody else moved meanwhile is left
+alone, but somebody who moves it between our look and our put loses. A tag that named nothing before stays:
+registries differ in what they delete with a tag.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -32,6 +33,7 @@ log = structlog.get_logger()
 
 PUSHES = Patience(tries=4, first=1.0, longest=15.0)  # the engine tries each layer five times by itself
 _UNDOING = 5.0  # seconds that a cancelled build may take for it
+_SETTLING = 0.3  # seconds of them, in which a request that was cut off arrives or never does
 # What another push, right away, may well change. The rest is for another attempt.
 _WORTH_A_TRY = {"registry_unreachable", "push_failed"}
 
@@ -44,7 +46,7 @@ class Doing:
     digest: str | None = None  # None: it is not told yet
 
     def may_be(self, digest: str | None) -> bool:
-        return self.begun and self.digest in (None, digest)
+        return self.digest in (None, digest)
 
 
 async def push(
@@ -89,9 +91,8 @@ async def unmoved(registry: Registry, references: Sequence[str]) -> AsyncIterato
     try:
         yield doing
     except BaseException:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_UNDOING):
-                await asyncio.gather(*(_undone(registry, one, was, doing) for one, was in before.items()))
+        if doing.begun and any(before.values()):
+            await _all_undone(registry, before, doing)
         raise
 
 
@@ -105,9 +106,17 @@ async def _before(registry: Registry, reference: str) -> str | None:
         raise
 
 
-async def _undone(registry: Registry, reference: str, before: str | None, doing: Doing) -> None:
-    if before is None or not doing.begun:
-        return
+async def _all_undone(registry: Registry, before: Mapping[str, str | None], doing: Doing) -> None:
+    moved = {reference: digest for reference, digest in before.items() if digest is not None}
+    try:
+        async with asyncio.timeout(_UNDOING):
+            await asyncio.sleep(_SETTLING)
+            await asyncio.gather(*(_undone(registry, one, was, doing) for one, was in moved.items()))
+    except TimeoutError:
+        log.warning("tags may not be put back: their registry is slow", tags=moved)
+
+
+async def _undone(registry: Registry, reference: str, before: str, doing: Doing) -> None:
     try:
         now = await registry.digest(reference)
         if now != before and doing.may_be(now):
