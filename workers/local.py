@@ -203,7 +203,7 @@ class Pipeline:
 def build_spec(folder: Checkout, name: str, image: Image, *, only: bool, fresh: bool) -> BuildSpec:
     """Pure: how an image of a folder is built."""
     return BuildSpec(
-        source=Source(repository=_repository(folder), clone_url="http://localhost/", sha="0" * 40),
+        source=Source(repository=_repository(folder), clone_url="", sha="latest"),
         image=name,
         context=image.context,
         dockerfile=image.dockerfile,
@@ -216,7 +216,7 @@ def build_spec(folder: Checkout, name: str, image: Image, *, only: bool, fresh: 
         memory=image.limits.memory_bytes,
         cpus=image.limits.cpus,
         reference="/".join([_repository(folder), *([] if only else [name])]),
-        tags=["latest"],
+        tags=[],
         push=False,
         cache=False,
         pull=image.pull,
@@ -276,6 +276,8 @@ async def pipeline(
         with contextlib.closing(DockerEngine(environ)) as engine:
             tools = await _tools(settings, engine, Folders(folder), here, environ)
             await janitor.sweep(worker, settings.data_dir, tools.engine, environ)
+            for left in await engine.containers({"worker": worker}):  # of one that was killed
+                await engine.remove(left.id, 0)
             work = janitor.work_folder(settings.data_dir)
             yield Pipeline(folder, config, tools, here, work, environ)
 
