@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import pytest
 
+from config.registries import IDENTITY_TOKEN
 from workers.contract.messages import Fault, RegistryLogin
 from workers.engine.login import merged
 from workers.engine.progress import Progress, digest_in, transfer_failure
@@ -131,3 +132,8 @@ def test_a_grants_login_wins_over_the_users_own_and_its_credential_store() -> No
 def test_docker_hubs_login_has_the_name_that_docker_looks_for() -> None:
     config = merged({}, [RegistryLogin(host="docker.io", username="u", password="p")])
     assert list(config["auths"]) == ["https://index.docker.io/v1/"]
+
+
+def test_an_identity_token_is_no_password() -> None:
+    config = merged({}, [RegistryLogin(host="acme.azurecr.io", username=IDENTITY_TOKEN, password="t")])
+    assert config["auths"] == {"acme.azurecr.io": {"identitytoken": "t"}}

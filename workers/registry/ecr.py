@@ -13,13 +13,23 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConfigNotFound,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    TokenRetrievalError,
+)
 
 from config.settings import Settings
 from workers.contract.messages import RegistryLogin
 from workers.failure import Failure, final, ours
 
 if TYPE_CHECKING:
-    from botocore.exceptions import ClientError
     from mypy_boto3_ecr import ECRClient
 
 log = structlog.get_logger()
@@ -39,6 +49,10 @@ _CALL: dict[str, Any] = {
 _RENEWED = timedelta(hours=2)  # before its end a token is replaced; of 12 hours, so says AWS
 _PREPARED = timedelta(minutes=10)  # that a repository is known to be there
 
+_NO_CREDENTIALS = (
+    NoCredentialsError, PartialCredentialsError, ProfileNotFound, ConfigNotFound, TokenRetrievalError,
+    CredentialRetrievalError,
+)  # fmt: skip
 _NOBODY = (
     "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "ExpiredToken",
     "ExpiredTokenException", "SignatureDoesNotMatch", "IncompleteSignature", "MissingAuthenticationToken",
@@ -119,8 +133,6 @@ class Ecr:
 
     async def _call(self, where: Place, call: Callable[[ECRClient], T]) -> T:
         """`call` in a thread; boto3's errors as Failures."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
         try:
             async with asyncio.timeout(_TIMEOUT):
                 return await asyncio.to_thread(lambda: call(self._client(where)))
@@ -205,23 +217,8 @@ def _missing(where: Place, path: str) -> str:
 
 
 def _failure(where: Place, error: Exception) -> Failure:
-    from botocore.exceptions import (
-        ClientError,
-        ConfigNotFound,
-        CredentialRetrievalError,
-        NoCredentialsError,
-        ParamValidationError,
-        PartialCredentialsError,
-        ProfileNotFound,
-        TokenRetrievalError,
-    )
-
     said = " ".join(str(error).split())
-    nobody = (
-        NoCredentialsError, PartialCredentialsError, ProfileNotFound, ConfigNotFound, TokenRetrievalError,
-        CredentialRetrievalError,
-    )  # fmt: skip
-    if isinstance(error, nobody):
+    if isinstance(error, _NO_CREDENTIALS):
         return final("aws_credentials", f"No AWS credentials for {where.host} ({said}). {_CREDENTIALS}")
     if isinstance(error, ParamValidationError):
         return final("registry_refused", f"{where.host} takes no such name: {said}")

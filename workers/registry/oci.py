@@ -10,7 +10,6 @@ import hashlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 
 import httpx2
 
@@ -18,16 +17,12 @@ from workers.contract.messages import RegistryLogin
 from workers.failure import Failure, final, ours
 from workers.registry import challenge
 from workers.registry.challenge import Challenge, Token
-from workers.registry.patience import Patience
 from workers.registry.reference import Reference, api_host
-from workers.registry.transport import CERTIFICATES, Answer, Request, Transport
+from workers.registry.transport import Answer, Request, Transport
 
-INDEXES = (
+MANIFESTS = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
-)
-MANIFESTS = (
-    *INDEXES,
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
@@ -40,14 +35,9 @@ class Client:
     Each method raises Failure. What may help when it is tried again was tried again.
     """
 
-    def __init__(
-        self,
-        login: Callable[[str], Awaitable[RegistryLogin | None]],
-        patience: Patience,
-        certificates: Path = CERTIFICATES,
-    ) -> None:
+    def __init__(self, login: Callable[[str], Awaitable[RegistryLogin | None]], transport: Transport) -> None:
         self._login = login
-        self._transport = Transport(patience, certificates)
+        self._transport = transport
         self._challenges: dict[str, Challenge] = {}
         self._tokens: dict[tuple[str, str], tuple[Token, float]] = {}  # by host and scope, with their end
 

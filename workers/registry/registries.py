@@ -14,7 +14,7 @@ from workers.registry.ecr import Ecr
 from workers.registry.oci import Client
 from workers.registry.patience import Patience
 from workers.registry.reference import Reference, parse
-from workers.registry.transport import CERTIFICATES
+from workers.registry.transport import CERTIFICATES, Transport
 
 
 class Registries:
@@ -27,24 +27,21 @@ class Registries:
         certificates: Path = CERTIFICATES,
     ) -> None:
         self._ecr = Ecr(settings)
-        self._patience = patience
-        self._certificates = certificates
+        self._transport = Transport(patience, certificates)
 
     def of(self, credentials: Credentials, *, stranger: bool = False) -> AttemptRegistry:
         """What an attempt with these credentials has. A stranger's gets nothing that is the machine's own."""
         own = None if stranger else self._ecr
-        return AttemptRegistry(credentials.registries, own, self._patience, self._certificates)
+        return AttemptRegistry(credentials.registries, own, self._transport)
 
 
 class AttemptRegistry:
     """The Registry of one attempt: logins of its grant, and ECR's tokens."""
 
-    def __init__(
-        self, logins: Sequence[RegistryLogin], ecr: Ecr | None, patience: Patience, certificates: Path
-    ) -> None:
+    def __init__(self, logins: Sequence[RegistryLogin], ecr: Ecr | None, transport: Transport) -> None:
         self._logins = {canonical(login.host): login for login in logins}
         self._ecr = ecr
-        self._client = Client(self._login, patience, certificates)
+        self._client = Client(self._login, transport)
 
     async def logins(self, names: Sequence[str]) -> list[RegistryLogin]:
         found = [await self._login(host) for host in dict.fromkeys(_parsed(name).host for name in names)]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,8 @@ _TIMEOUT = httpx2.Timeout(20.0, connect=10.0)  # seconds
 _LARGEST = 4 * 2**20  # bytes: what the specification wants registries to take of a manifest
 _REDIRECTS = 4
 _LONGEST = 160  # characters of a quotation
+
+_Stamp = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,12 @@ class Answer:
 
 
 class Transport:
-    """How registries are reached from this machine."""
+    """How registries are reached from this machine; it knows no secrets, so all attempts may share it."""
 
     def __init__(self, patience: Patience, certificates: Path) -> None:
         self._patience = patience
         self._certificates = certificates
+        self._trusted: dict[str, tuple[_Stamp, ssl.SSLContext]] = {}
 
     def base(self, host: str) -> httpx2.URL:
         """https, but http for a host of this machine that has no certificate here."""
@@ -75,9 +78,19 @@ class Transport:
     async def connected(self, host: str) -> AsyncIterator[httpx2.AsyncClient]:
         """Connections that are kept inside. Raises Failure."""
         nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        trust = nobody if self._plain(host) else await asyncio.to_thread(_trust, self._certificates / host)
+        trust = nobody if self._plain(host) else await asyncio.to_thread(self._trust, host)
         async with httpx2.AsyncClient(verify=trust, timeout=_TIMEOUT) as http:
             yield http
+
+    def _trust(self, host: str) -> ssl.SSLContext:
+        """Read anew only when Docker's certificates for the host are others: it takes a tenth of a second."""
+        files = sorted((self._certificates / host).glob("*.crt"))
+        stamp = tuple((str(file), file.stat().st_mtime_ns) for file in files)
+        known, context = self._trusted.get(host, (None, None))
+        if context is None or known != stamp:
+            context = _context(files)
+            self._trusted[host] = (stamp, context)
+        return context
 
     def _plain(self, host: str) -> bool:
         return is_plain(host) and not (self._certificates / host).is_dir()
@@ -149,10 +162,10 @@ def _unreachable(host: str, tried: int, said: str) -> Failure:
     return ours("registry_unreachable", f"{host} did not do what it was asked{times}: {_cut(said)}")
 
 
-def _trust(folder: Path) -> ssl.SSLContext:
-    """The machine's certificates (SSL_CERT_FILE names others), and those that Docker has for the host."""
+def _context(files: Sequence[Path]) -> ssl.SSLContext:
+    """The machine's certificates (SSL_CERT_FILE names others), and those in `files`."""
     context = httpx2.create_ssl_context()
-    for file in sorted(folder.glob("*.crt")):
+    for file in files:
         try:
             context.load_verify_locations(file)
         except (OSError, ssl.SSLError) as error:

@@ -32,7 +32,8 @@ def built(engine: Engine, host: str, name: str, tmp_path: Path) -> Iterator[str]
     (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY a /a\nCOPY b /b\n")
     for file in "ab":
         (tmp_path / file).write_bytes(os.urandom(LAYER))
-    engine.client.images.build(path=str(tmp_path), tag=reference, labels={"io.blacktree.worker": name})
+    labels = {"io.blacktree.worker": name}
+    engine.client.images.build(path=str(tmp_path), tag=reference, labels=labels, rm=True)
     yield reference
     engine.client.images.remove(reference, force=True)
 
