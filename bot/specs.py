@@ -24,7 +24,7 @@ _COMPONENT = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*")
 _OCI = "org.opencontainers.image"
 
 
-def build(job: Job, repository: Repository, clone_url: str, settings: Settings) -> BuildSpec:
+def build(job: Job, repository: Repository, clone_url: str, settings: Settings, instance: str) -> BuildSpec:
     """How an image of a commit is built."""
     spec = job.spec
     return BuildSpec(
@@ -42,6 +42,7 @@ def build(job: Job, repository: Repository, clone_url: str, settings: Settings) 
             f"{_OCI}.source": clone_url.removesuffix(".git"),
             f"{_OCI}.revision": job.sha,
             "io.blacktree.repository": repository.full_name,
+            "io.blacktree.instance": instance,  # whose images a worker may judge
         },
     )
 

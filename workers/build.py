@@ -39,17 +39,18 @@ def temporary_prefix(worker: str) -> str:
     return f"blacktree-{hashlib.sha256(worker.encode()).hexdigest()[:10]}-"
 
 
+def temporary_tag(worker: str, ref: AttemptRef) -> str:
+    """The tag of an attempt's image until it is whole."""
+    return f"{temporary_prefix(worker)}{hashlib.sha256(ref.job.encode()).hexdigest()[:16]}-{ref.attempt}"
+
+
 @contextlib.asynccontextmanager
 async def _temporary_tag(attempt: Attempt, spec: BuildSpec, tools: Tools) -> AsyncIterator[str]:
-    tag = f"{spec.reference}:{temporary_prefix(tools.worker)}{_short(attempt.ref)}"
+    tag = f"{spec.reference}:{temporary_tag(tools.worker, attempt.ref)}"
     try:
         yield tag
     finally:
         await tools.engine.untag(tag)
-
-
-def _short(ref: AttemptRef) -> str:
-    return f"{hashlib.sha256(ref.job.encode()).hexdigest()[:16]}-{ref.attempt}"
 
 
 async def _built(attempt: Attempt, spec: BuildSpec, source: Checkout, tag: str, tools: Tools) -> Image:

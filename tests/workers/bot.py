@@ -53,6 +53,7 @@ class Bot:
         self.cancelled: list[AttemptRef] = []
         self.retired: list[str] = []
         self.kept: list[str] = []
+        self.instance = ""  # whose images are judged; none if empty
         self.refusal: str | None = None  # of Ready
         self.silent = False  # to heartbeats
         self.silences = 0  # of the next Readys
@@ -119,6 +120,7 @@ class Bot:
                     cancelled=self.cancelled,
                     retired=self.retired,
                     kept=self.kept,
+                    instance=self.instance,
                 )
             case Lookup():
                 self.lookups.append(request)
