@@ -137,7 +137,6 @@ class Janitor:
         over: set[AttemptRef],
         needed: Callable[[], Needed | None],
         prune_mirrors: PruneMirrors | None = None,
-        settled: float = _SETTLED,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -146,7 +145,6 @@ class Janitor:
         self._over = over
         self._needed = needed
         self._prune_mirrors = prune_mirrors
-        self._settled = timedelta(seconds=settled)
 
     async def run(self) -> None:
         """Make rounds until cancelled: every few minutes, and at once when space is short."""
@@ -212,7 +210,7 @@ class Janitor:
             return
         starting = {attempt.spec.image for attempt in self._running() if isinstance(attempt.spec, DeploySpec)}
         images = await self._engine.images()
-        settled = datetime.now(UTC) - self._settled
+        settled = datetime.now(UTC) - timedelta(seconds=_SETTLED)
         for image in images:
             if image.busy and image.used < settled:
                 await self._engine.note_use(image)

@@ -191,7 +191,7 @@ class DockerEngine:
         def remove(client: docker.DockerClient) -> None:
             for row in client.api.networks(names=[f"^{name}$"]):
                 # Docker itself minds only containers that run; one that is stopped would never start again.
-                if client.api.containers(all=True, filters={"network": row["Id"]}):
+                if client.api.containers(all=True, filters={"network": name}):
                     continue
                 with contextlib.suppress(APIError):  # still in use
                     client.api.remove_network(row["Id"])
