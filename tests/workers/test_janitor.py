@@ -23,6 +23,7 @@ from tests.workers.conftest import TOKEN, GitHost
 from tests.workers.test_build import spec as build_spec
 from workers import janitor
 from workers.attempt import Attempt
+from workers.build import temporary_tag
 from workers.contract.memory import MemoryQueue
 from workers.contract.messages import (
     AttemptRef,
@@ -60,7 +61,7 @@ async def engine_port(own: Dockerd, name: str) -> AsyncIterator[DockerEngine]:
     own.client.containers.prune()
     for image in own.client.images.list():
         if BASE_IMAGE not in image.tags:
-            own.client.images.remove(image.id, force=True)
+            own.client.images.remove(str(image.id), force=True)
 
 
 @pytest.fixture(autouse=True)
@@ -176,7 +177,7 @@ async def test_a_round_removes_what_an_attempt_could_not(
     commands = []
     for attempt in attempts:
         attempt.folder.mkdir(parents=True)
-        own.client.api.tag(BASE_IMAGE, "acme/shop", janitor.temporary_tag("w", attempt.ref))
+        own.client.api.tag(BASE_IMAGE, "acme/shop", temporary_tag("w", attempt.ref))
         labels = {
             "io.blacktree.worker": "w",
             "io.blacktree.job": attempt.ref.job,
@@ -200,7 +201,7 @@ async def test_a_round_removes_what_an_attempt_could_not(
     await rounds.janitor.round()
     assert [path.name for path in work_folder(tmp_path).iterdir()] == ["1-2-1"]
     assert [container.name for container in await engine_port.commands()] == ["command-1-2"]
-    assert await engine_port.tags("blacktree-") == [f"acme/shop:{janitor.temporary_tag('w', runs)}"]
+    assert await engine_port.tags("blacktree-") == [f"acme/shop:{temporary_tag('w', runs)}"]
     assert await engine_port.networks({"worker": "w"}) == ["stopped"]
     assert rounds.over == set()
     for command_run in commands:
@@ -208,7 +209,7 @@ async def test_a_round_removes_what_an_attempt_could_not(
     await asyncio.gather(*commands, return_exceptions=True)
     own.client.containers.prune()
     own.client.networks.prune()
-    own.client.api.remove_image(f"acme/shop:{janitor.temporary_tag('w', runs)}")
+    own.client.api.remove_image(f"acme/shop:{temporary_tag('w', runs)}")
 
 
 # -- a worker on full disks --------------------------------------------------------------------------
@@ -274,7 +275,7 @@ async def test_without_room_a_worker_takes_no_job_says_why_and_takes_it_when_the
 
 @pytest.mark.usefixtures("at_work")
 async def test_a_build_that_runs_out_of_space_is_ours_and_the_next_try_has_more(
-    own: Dockerd, bot: Bot, git: GitHost, name: str
+    own: Dockerd, engine_port: DockerEngine, bot: Bot, git: GitHost, name: str
 ) -> None:
     bot.credentials = Credentials(git_username="x-access-token", git_password=TOKEN)
     needless = stored(own, "acme/shop:old", size=60 * MB)
@@ -287,3 +288,6 @@ async def test_a_build_that_runs_out_of_space_is_ours_and_the_next_try_has_more(
     assert isinstance(second.result, Succeeded), bot.log("b")
     assert needless not in left(own)
     filler.unlink()
+    assert own.client.df()["BuildCache"]
+    await engine_port.prune_cache(0)
+    assert not own.client.df()["BuildCache"]
