@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import shutil
@@ -32,10 +31,12 @@ class Dockerd:
         self.folder = Path(tempfile.mkdtemp(prefix="blacktree-dockerd-"))
         self.url = f"unix://{self.folder / 'socket'}"
         self.disk = self.folder / "data"
+        self._address = str(self.folder / "containerd")
         self._size = size
         self._bridge = f"bt{os.getpid()}{random.randrange(100)}"[-15:]
         self._network = f"10.{random.randrange(220, 250)}.{random.randrange(0, 250, 2)}"
-        self._child: Child | None = None
+        self._containerd: Child | None = None
+        self._dockerd: Child | None = None
 
     @property
     def environ(self) -> dict[str, str]:
@@ -49,6 +50,7 @@ class Dockerd:
             _run("ip", "link", "add", self._bridge, "type", "bridge")
             _run("ip", "address", "add", f"{self._network}.1/24", "dev", self._bridge)
             _run("ip", "link", "set", self._bridge, "up")
+            self._start_containerd()
             self.start()
             _run(str(_BASE_IMAGE), BASE_IMAGE, env=self.environ)
             self.client = docker.DockerClient(self.url)
@@ -63,6 +65,13 @@ class Dockerd:
         self.client.close()
         self._remove()
 
+    def _start_containerd(self) -> None:
+        """On its own, as on most machines: it lives on when dockerd is restarted, and with it what runs."""
+        argv = ["containerd", "--root", str(self.disk / "containerd"), "--state", str(self.folder / "state"),
+                "--address", self._address]  # fmt: skip
+        self._containerd = Child(argv, os.environ, self.folder, self.folder / "log")
+        wait_for(Path(self._address).exists, f"containerd ({self.folder / 'log'}) listens", _START)
+
     def start(self) -> None:
         """Returns when it answers."""
         first, second, third = self._network.split(".")
@@ -70,30 +79,30 @@ class Dockerd:
         argv = [
             "dockerd", "--data-root", str(self.disk), "--exec-root", str(self.folder / "exec"),
             "--pidfile", str(self.folder / "pid"), "--host", self.url, "--bridge", self._bridge,
-            "--iptables=false", "--default-address-pool", f"base={pool},size=28",
+            "--containerd", self._address, "--iptables=false",
+            "--default-address-pool", f"base={pool},size=28",
         ]  # fmt: skip
-        self._child = Child(argv, os.environ, self.folder, self.folder / "log")
+        self._dockerd = Child(argv, os.environ, self.folder, self.folder / "log")
         wait_for(self._answers, f"dockerd ({self.folder / 'log'}) answers", _START)
 
     def kill(self) -> None:
-        """kill -9, with its containerd: what it ran is gone, what it stored is not."""
-        if self._child is not None:
-            self._child.kill()
-        (self.folder / "pid").unlink(missing_ok=True)
+        """kill -9, and what a build runs, which nobody else would end."""
+        if self._dockerd is not None:
+            self._dockerd.kill(patience=0.5)
 
-    async def killed(self) -> None:
-        await asyncio.to_thread(self.kill)
-
-    async def started(self) -> None:
-        await asyncio.to_thread(self.start)
+    def stop(self) -> None:
+        """SIGTERM, as a machine's own restart of it does."""
+        if self._dockerd is not None:
+            self._dockerd.terminate()
 
     def _answers(self) -> bool:
         done = subprocess.run(["docker", "version"], check=False, capture_output=True, env=self.environ)
         return done.returncode == 0
 
     def _remove(self) -> None:
-        if self._child is not None:
-            self._child.terminate()
+        for child in (self._dockerd, self._containerd):
+            if child is not None:
+                child.terminate()
         for argv in (["umount", "--lazy", str(self.disk)], ["ip", "link", "delete", self._bridge]):
             subprocess.run(argv, check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -297,9 +297,9 @@ class DockerEngine:
             raise EngineDown(f"Docker at {self._where}: {_sentence(error)}") from None
 
     def _client(self) -> docker.DockerClient:
+        _knock(self._where)
         with self._connecting:
             if self._connected is None:
-                _knock(self._where)
                 self._connected = docker.DockerClient.from_env(
                     environment=self._environ, timeout=_TIMEOUT, max_pool_size=32, version="auto"
                 )
