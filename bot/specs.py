@@ -28,7 +28,7 @@ _COMPONENT = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*")
 _OCI = "org.opencontainers.image"
 
 
-def build(job: Job, repository: Repository, clone_url: str, settings: Settings) -> BuildSpec:
+def build(job: Job, repository: Repository, clone_url: str, settings: Settings, instance: str) -> BuildSpec:
     """How an image of a commit is built."""
     spec = job.spec
     name = None if spec["only"] else job.name
@@ -65,6 +65,7 @@ def build(job: Job, repository: Repository, clone_url: str, settings: Settings) 
             f"{_OCI}.revision": job.sha,
             f"{_OCI}.version": spec.get("version") or job.sha,
             "io.blacktree.repository": repository.full_name,
+            "io.blacktree.instance": instance,  # whose images a worker may judge
         },
     )
 

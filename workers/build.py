@@ -149,17 +149,18 @@ async def _reused(
     return image.model_copy(update={"reused": found.sha, "tree": source.tree, "reference": reference})
 
 
+def temporary_tag(worker: str, ref: AttemptRef) -> str:
+    """The tag of an attempt's image until it is whole."""
+    return f"{temporary_prefix(worker)}{hashlib.sha256(ref.job.encode()).hexdigest()[:16]}-{ref.attempt}"
+
+
 @contextlib.asynccontextmanager
 async def _temporary_tag(attempt: Attempt, spec: BuildSpec, tools: Tools) -> AsyncIterator[str]:
-    tag = f"{spec.reference}:{temporary_prefix(tools.worker)}{_short(attempt.ref)}"
+    tag = f"{spec.reference}:{temporary_tag(tools.worker, attempt.ref)}"
     try:
         yield tag
     finally:
         await tools.engine.untag(tag)
-
-
-def _short(ref: AttemptRef) -> str:
-    return f"{hashlib.sha256(ref.job.encode()).hexdigest()[:16]}-{ref.attempt}"
 
 
 async def _built(
@@ -241,7 +242,7 @@ async def _tested(attempt: Attempt, spec: BuildSpec, test: ImageTest, image: Ima
     usual = tools.build_limits
     limits = Limits(memory=spec.memory or usual.memory, cpus=spec.cpus or usual.cpus, pids=usual.pids)
     command = Command(
-        name=f"blacktree-test-{_short(attempt.ref)}-{hashlib.sha256(tools.worker.encode()).hexdigest()[:8]}",
+        name=f"test-{temporary_tag(tools.worker, attempt.ref)}",
         image=image.id,
         command=test.command,
         limits=limits,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import shutil
 from collections.abc import AsyncIterator
 
 from config.checks import Check
+from config.fields import size_bytes
 from config.registries import split
 from config.settings import Settings
 from workers.contract.messages import Credentials, RegistryLogin
 from workers.contract.queue import QueueDown
 from workers.contract.rabbitmq import RabbitQueue
+from workers.disk import people
 from workers.engine.buildkit import find_builder
 from workers.engine.docker import DockerEngine
 from workers.engine.engine import EngineDown
@@ -20,9 +22,9 @@ from workers.failure import Failure
 from workers.registry import ecr
 from workers.registry.patience import Patience
 from workers.registry.registries import Registries
+from workers.room import Room
 
 _HASTE = Patience(tries=2)
-ENOUGH_DISK = 5 * 10**9  # bytes: a build of a large image and its cache
 
 
 async def checks(settings: Settings) -> AsyncIterator[Check]:
@@ -87,11 +89,15 @@ def _todo(host: str, settings: Settings) -> str:
 
 
 async def _disk(settings: Settings) -> Check:
+    least = size_bytes(settings.disk_free or "0")
+    room = Room(DockerEngine(os.environ), settings.data_dir, least)
     try:
         await asyncio.to_thread(settings.data_dir.mkdir, parents=True, exist_ok=True)
-        free = (await asyncio.to_thread(shutil.disk_usage, settings.data_dir)).free
+        with contextlib.suppress(EngineDown):  # told by its own check
+            await room.places()
+        free = await room.free()
     except OSError as error:
         todo = "set BLACKTREE_DATA_DIR to a folder that this user may write in"
         return Check("disk", False, f"{settings.data_dir}: {error.strerror}", todo)
-    found = f"{free / 1e9:.1f} GB free in {settings.data_dir}"
-    return Check("disk", free >= ENOUGH_DISK, found, f"free some: {ENOUGH_DISK / 1e9:.0f} GB at least")
+    todo = f"free some: a job needs {people(least)} (BLACKTREE_DISK_FREE)"
+    return Check("disk", free >= least, f"{people(free)} free for {settings.data_dir} and the engine", todo)

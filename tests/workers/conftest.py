@@ -56,8 +56,8 @@ async def queue() -> MemoryQueue:
 
 
 @pytest.fixture
-def docker_engine() -> Iterator[DockerEngine]:
-    engine = DockerEngine(os.environ)
+def docker_engine(name: str) -> Iterator[DockerEngine]:
+    engine = DockerEngine(os.environ, name)
     yield engine
     engine.close()
 

@@ -66,6 +66,11 @@ Step 1/2 : FROM nope:1
 ERROR: pull access denied for nope, repository does not exist or may require 'docker login': denied
 """
 FULL = "ERROR: failed to solve: write /var/lib/docker/x: no space left on device\n"
+FULL_IN_A_STEP = """\
+#6 [2/2] RUN dd if=/dev/zero of=/x
+#6 0.512 dd: error writing '/x': No space left on device
+#6 ERROR: executor failed running [/bin/sh -c dd if=/dev/zero of=/x]: exit code: 1
+"""
 
 
 @pytest.mark.parametrize(
@@ -83,6 +88,7 @@ FULL = "ERROR: failed to solve: write /var/lib/docker/x: no space left on device
         (NO_FILE, Fault.USER, "dockerfile_missing", "There is no Dockerfile"),
         (GONE, Fault.OURS, "engine_gone", "went away"),
         (FULL, Fault.OURS, "disk_full", "disk is full"),
+        (FULL_IN_A_STEP, Fault.OURS, "disk_full", "disk is full"),
         ("", Fault.OURS, "build_broken", "exit code 1"),
     ],
 )  # fmt: skip

@@ -299,6 +299,7 @@ class HeartbeatAnswer(Message):
     cancelled: list[AttemptRef] = []
     retired: list[str] = []
     kept: list[str] = []  # references of images that environments run, or may go back to
+    instance: str = ""  # of Blacktree, as images are labelled; empty: no image is judged
 
 
 class Lookup(Message):
