@@ -136,7 +136,7 @@ class Janitor:
         running: Callable[[], Collection[Attempt]],
         over: set[AttemptRef],
         needed: Callable[[], Needed | None],
-        prune_mirrors: PruneMirrors | None = None,
+        prune_mirrors: PruneMirrors,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -194,7 +194,7 @@ class Janitor:
         self._over -= over
 
     async def _prune(self, budgets: Budgets, *, engine: bool, mirrors: bool) -> None:
-        if mirrors and self._prune_mirrors is not None:
+        if mirrors:
             for mirror in await self._prune_mirrors(budgets.mirrors):
                 log.info("removed a mirror", mirror=mirror)
         if engine:
