@@ -68,7 +68,7 @@ async def described(folder: Path, commits: Mapping[PurePosixPath, Commit]) -> Ch
     """The checkout in `folder`, whose `commits` are laid out in it. Raises Failure."""
     top = commits[_TOP]
     # Not `git show`, which reads .gitmodules and may die of it.
-    answer = await top.git.ask("rev-list", "--max-count=1", "--format=%H %T %ct", top.sha)
+    answer = await top.git.ask("rev-list", "--no-walk", "--format=%H %T %ct", top.sha)
     head, tree, seconds = answer.splitlines()[-1].split(" ")
     if head != top.sha:
         raise final("bad_commit", f"The checkout is at {head} instead of {top.sha}")

@@ -126,8 +126,8 @@ class Git:
         output: Callable[[str], None],
         login: Login = NOBODY,
         settings: Sequence[str] = (),
-    ) -> None:
-        """Do something; what git says goes to `output`. Raises GitFailed."""
+    ) -> str:
+        """Do something; what git says goes to `output`, its end is returned. Raises GitFailed."""
         ended = await process.run(
             [*self._start(settings), verb, *arguments],
             env={**_environment(self.environ), **login.variables},
@@ -137,6 +137,7 @@ class Git:
         )
         if ended.code != 0:
             raise GitFailed(verb, ended.tail)
+        return ended.tail
 
     async def ask(self, verb: str, *arguments: str) -> str:
         """What git answers, all of it, without the last newline. Raises GitFailed."""

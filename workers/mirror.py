@@ -54,7 +54,8 @@ class Mirror:
         self.folder = folder
         self._git = Git(environ, folder)
         self._lock = asyncio.Lock()
-        self._edition = 0
+        self._edition = 0  # how often it was begun anew
+        self._is_suspect = False
 
     @property
     def is_idle(self) -> bool:
@@ -87,6 +88,17 @@ class Mirror:
                 yield
             finally:
                 await to_the_end(files.sweep, self.folder)
+                if self._is_suspect:
+                    await self._begin_anew()
+
+    def _doubt(self, said: str) -> None:
+        """What works while git complains will not work for long: this job is the mirror's last."""
+        self._is_suspect |= any(line.startswith("error:") for line in said.splitlines())
+
+    async def _begin_anew(self) -> None:
+        self._edition += 1
+        self._is_suspect = False
+        await to_the_end(files.discard, self.folder)
 
     async def _prepare(self, job: Job) -> None:
         await self._git.run("init", "--quiet", "--bare", "--template=", _format(job), output=job.output)
@@ -97,7 +109,7 @@ class Mirror:
         ref = f"{files.COMMITS}/{source.sha}"
         if job.is_submodule or source.depth > 1 or not await self._has(ref):
             try:
-                await self._git.run(
+                said = await self._git.run(
                     "fetch", "--quiet", f"--depth={source.depth}", "--no-tags", "--no-recurse-submodules",
                     "--no-write-fetch-head", "--force", "--", source.clone_url, f"{source.sha}:{ref}",
                     output=job.output, login=job.access.to(source.clone_url),
@@ -105,11 +117,12 @@ class Mirror:
                 )  # fmt: skip
             except GitFailed as failed:
                 await self._blame(failed, source)
+            self._doubt(said)
         await to_the_end(files.stamp, self.folder, ref, source.clone_url)
 
     async def _has(self, ref: str) -> bool:
         try:
-            await self._git.ask("rev-parse", "--verify", "--quiet", ref + "^{commit}")
+            self._doubt(await self._git.ask("rev-parse", "--verify", "--quiet", ref + "^{commit}"))
         except GitFailed:
             return False
         return True
@@ -139,8 +152,7 @@ class Mirror:
         """Begin anew; unless somebody has done so since `edition`."""
         async with self._lock:
             if edition in (None, self._edition):
-                self._edition += 1
-                await to_the_end(files.discard, self.folder)
+                await self._begin_anew()
 
     async def pack(self) -> None:
         """Forget what was not used lately, and put the rest into one pack."""

@@ -33,6 +33,7 @@ class GitHost:
         self.logins: set[str] = set()  # that were tried
         self.denied: set[str] = set()  # paths' beginnings that TOKEN is not for
         self.refused = 0
+        self.fault = 0  # a status that fetches are answered with
         self.public = False
         self.served = 0  # bytes
         self.fetches = 0
@@ -73,7 +74,7 @@ class GitHost:
         for name, text in files.items():
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             (work / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-        _git("-c", "core.bigFileThreshold=1m", "add", "--", *files, cwd=work)
+        _git("add", "--", *files, cwd=work)
         for path, sha in (links or {}).items():
             _git("update-index", "--add", "--cacheinfo", f"160000,{sha},{path}", cwd=work)
         _git("commit", "--quiet", "--allow-empty", "--message=one", cwd=work)
@@ -120,7 +121,9 @@ class GitHost:
             self.fetching.set()
             await self.before_fetch.wait()
             status, kept, answer = await _cgi(self.folder, scope, headers, body)
-            self.fetches += b"want " in body
+            self.fetches += b"000dpackfile" in answer
+            if self.fault:
+                status, answer = self.fault, b"0000 oops"
             await self._send(send, status, kept, answer)
 
     async def _lfs_batch(self, asked: dict[str, Any], send: Send) -> None:
@@ -185,8 +188,9 @@ async def _cgi(
 
 def _git(*arguments: str, cwd: Path | None = None) -> str:
     who = {f"GIT_{role}_{what}": "a@b.c" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    alone = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
-    env = {"PATH": os.environ["PATH"], **alone, **who}
+    alone = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_COUNT": "1"}
+    quick = {"GIT_CONFIG_KEY_0": "core.compression", "GIT_CONFIG_VALUE_0": "0"}
+    env = {"PATH": os.environ["PATH"], **alone, **quick, **who}
     done = subprocess.run(
         ["git", *arguments], cwd=cwd, env=env, capture_output=True, text=True, check=True, timeout=30
     )
