@@ -16,7 +16,7 @@ from typing import NoReturn
 import structlog
 
 from workers import mirror_files as files
-from workers.checkout import Commit, lay_out, why
+from workers.checkout import Commit, lay_out, lfs_objects, why
 from workers.contract.messages import Source
 from workers.failure import ours
 from workers.git import Access, Git, GitFailed
@@ -56,6 +56,7 @@ class Mirror:
         self._lock = asyncio.Lock()
         self._edition = 0  # how often it was begun anew
         self._is_suspect = False
+        self._sound: files.Sound = {}
 
     @property
     def is_idle(self) -> bool:
@@ -71,7 +72,7 @@ class Mirror:
                 await self._fetch(job)
                 await self._lend(job)
                 if job.source.lfs:  # so that what is in LFS is fetched once, and kept
-                    await self._lay_out(job)
+                    await self._lay_out_lfs(job)
             if not job.source.lfs:
                 await self._lay_out(job)
         except GitFailed as failed:
@@ -146,7 +147,17 @@ class Mirror:
         await to_the_end(files.link, self.folder, git.folder)
 
     async def _lay_out(self, job: Job) -> None:
-        await lay_out(job.commit, job.source, job.access, self.folder / "lfs", job.output)
+        await lay_out(job.commit, job.source, job.access, self._lfs, job.output)
+
+    async def _lay_out_lfs(self, job: Job) -> None:
+        """git-lfs checks what it fetches, but never again."""
+        used = await lfs_objects(job.commit.git, job.commit.sha)
+        await to_the_end(files.remove_corrupt, self._lfs, used, self._sound)
+        await self._lay_out(job)
+
+    @property
+    def _lfs(self) -> Path:
+        return self.folder / "lfs"
 
     async def remove(self, edition: int | None = None) -> None:
         """Begin anew; unless somebody has done so since `edition`."""
@@ -174,11 +185,9 @@ class Mirror:
         await self.remove()
 
     async def _forget_lfs(self, kept: Sequence[str]) -> None:
-        objects = self.folder / "lfs" / "objects"
-        if await to_the_end(objects.is_dir):
-            lists = [await self._git.ask("lfs", "ls-files", "--long", sha) for sha in kept]
-            used = {line[:64] for listed in lists for line in listed.splitlines()}
-            await to_the_end(files.forget_files, objects, used)
+        if await to_the_end(self._lfs.is_dir):
+            used = [await lfs_objects(self._git, sha) for sha in kept]
+            await to_the_end(files.forget_lfs, self._lfs, set[str]().union(*used), self._sound)
 
 
 def _format(job: Job) -> str:

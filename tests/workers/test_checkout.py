@@ -286,6 +286,29 @@ async def test_files_in_lfs_are_fetched_once(git: GitHost, take: Take) -> None:
     assert len(git.downloads) == 2
 
 
+@pytest.mark.parametrize("content", [b"corrupt", b"short", b""])
+async def test_a_broken_file_in_lfs_is_fetched_again(
+    content: bytes, git: GitHost, take: Take, tmp_path: Path
+) -> None:
+    sha = git.commit({".gitattributes": ATTRIBUTES, "a.bin": git.in_lfs(b"correct")})
+    await take(sha, lfs=True)
+    (kept,) = (tmp_path / "mirrors").glob("*/lfs/objects/*/*/*")
+    kept.chmod(0o600)
+    kept.write_bytes(content)
+    found = await take(sha, lfs=True)
+    assert (found.folder / "a.bin").read_bytes() == b"correct"
+
+
+async def test_what_an_lfs_server_answers_is_checked(git: GitHost, take: Take) -> None:
+    sha = git.commit({".gitattributes": ATTRIBUTES, "a.bin": git.in_lfs(b"correct")})
+    right = dict(git.lfs)
+    git.lfs |= dict.fromkeys(right, b"changed")
+    with pytest.raises(Failure, match="expected OID"):
+        await take(sha, lfs=True)
+    git.lfs |= right
+    assert ((await take(sha, lfs=True)).folder / "a.bin").read_bytes() == b"correct"
+
+
 async def test_files_in_lfs_that_cannot_be_had_are_explained(git: GitHost, take: Take) -> None:
     sha = git.commit({".gitattributes": ATTRIBUTES, "a.bin": git.in_lfs(b"a")})
     git.lfs.clear()
@@ -293,9 +316,9 @@ async def test_files_in_lfs_that_cannot_be_had_are_explained(git: GitHost, take:
         await take(sha, lfs=True)
     assert failed.value.fault is Fault.USER
     git.denied.add("acme/shop.git/info/lfs")
-    with pytest.raises(Failure) as failed:
+    with pytest.raises(Failure, match="no Git LFS for this login: Repository or object not found") as failed:
         await take(sha, lfs=True)
-    assert failed.value.fault is Fault.OURS
+    assert failed.value.fault is Fault.USER
 
 
 async def test_a_worker_without_git_lfs_says_so(git: GitHost, tmp_path: Path) -> None:
@@ -353,6 +376,7 @@ def test_gits_complaints_are_understood(said: str, reason: str) -> None:
         ("Smudge error: a.bin: [a] Object does not exist on the server: [404] ...", "lfs_object_missing"),
         ("batch response: This repository is over its data quota.", "lfs_quota"),
         ("batch response: Authentication required: Authorization error: https://x", "git_denied"),
+        ("batch response: Repository or object not found: https://x", "lfs_missing"),
         ("batch response: Fatal error: Server error: https://x", "lfs_unreachable"),
         ("error: inflate: data stream error (incorrect header check)", None),
         ("fatal: unable to read tree 123", None),

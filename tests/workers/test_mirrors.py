@@ -86,9 +86,9 @@ async def test_a_one_line_push_to_a_large_repository_fetches_only_the_line(
     assert (found.folder / "data/4").read_bytes() == big["data/4"]
     size = sum(file.stat().st_size for file in only_mirror(tmp_path).rglob("*") if file.is_file())
     assert size < 51 * MEGABYTE
-    unrelated = git.commit({**big, "line": "forced\n"})
+    forced = git.commit({"line": "forced\n"}, on=first)
     git.served = 0
-    await take(unrelated)
+    await take(forced)
     assert git.served < 8 * 1024
     git.served = git.fetches = 0
     await take(second)
