@@ -190,7 +190,11 @@ def why(said: str, source: Source) -> Failure:
             "commit_missing", f"{source.repository} has no commit {short} any more: was it force-pushed away?"
         )
     if any(denial in text for denial in _DENIED):
-        return _denied(source)
+        host = urlsplit(source.clone_url).hostname or "GitHub"
+        return final(
+            "git_denied",
+            f"{host} refused the login for {source.repository}: check the token, or the App's installation",
+        )
     if "not found" in text or "error: 404" in text:
         return user(
             "repository_missing",
@@ -219,7 +223,7 @@ def why_not_laid_out(said: str, source: Source) -> Failure | None:
     if "quota" in text:
         return final("lfs_quota", f"Git LFS refuses {source.repository}: {words}")
     if any(denial in text for denial in _DENIED):
-        return _denied(source)
+        return final("lfs_denied", f"Git LFS refused the login for {source.repository}: {words}")
     if "repository or object not found" in text:
         return user("lfs_missing", f"{source.repository} has no Git LFS for this login: {words}")
     return ours("lfs_unreachable", f"Git LFS files of {source.repository} were not fetched: {words}")
@@ -230,10 +234,3 @@ def _lfs_words(said: str) -> str:
         if mark in said:
             return said.split(mark, 1)[1].splitlines()[0][:200]
     return last_line(said)
-
-
-def _denied(source: Source) -> Failure:
-    return final(
-        "git_denied",
-        f"GitHub refused the login for {source.repository}: check the token, or the App's installation",
-    )

@@ -72,11 +72,11 @@ class Access:
 
     url: str
     script: Path
-    descriptor: int
+    descriptor: int | None  # None: there are none
 
     def to(self, url: str) -> Login:
         """What is given to a git that speaks to `url`: nothing unless it is the same place."""
-        if self.descriptor < 0 or place(url) != place(self.url):
+        if self.descriptor is None or place(url) != place(self.url):
             return NOBODY
         scheme, host = place(url)
         variables = {
@@ -99,7 +99,7 @@ def access(url: str, credentials: Credentials, folder: Path) -> Iterator[Access]
     """Make `credentials`, which are for the place of `url`, known to git; the script is in `folder`."""
     script = folder / "askpass"
     if not credentials.git_password:
-        yield Access(url, script, -1)
+        yield Access(url, script, None)
         return
     script.write_text(_ASKPASS)
     script.chmod(0o700)

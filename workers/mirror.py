@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,10 @@ class Mirror:
             if "No space left" in failed.said:
                 raise ours("disk_full", "The worker's disk is full") from None
             raise Broken(failed, edition) from None
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise ours("disk_full", "The worker's disk is full") from None
 
     @contextlib.asynccontextmanager
     async def _held(self) -> AsyncIterator[None]:

@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from config.settings import Settings
+from tests.workers.bot import Bot
 from tests.workers.githost import TOKEN, GitHost, serving
+from tests.workers.test_build import left, spec
 from workers.checkout import Checkout, why, why_not_laid_out
-from workers.contract.messages import Credentials, Fault, Source
+from workers.contract.messages import Credentials, Fault, Source, Stopped, Succeeded
 from workers.failure import Failure
 from workers.git import access
 from workers.mirrors import Mirrors
@@ -375,7 +378,7 @@ def test_gits_complaints_are_understood(said: str, reason: str) -> None:
         ("error: invalid path '.git/config'", "bad_path"),
         ("Smudge error: a.bin: [a] Object does not exist on the server: [404] ...", "lfs_object_missing"),
         ("batch response: This repository is over its data quota.", "lfs_quota"),
-        ("batch response: Authentication required: Authorization error: https://x", "git_denied"),
+        ("batch response: Authentication required: Authorization error: https://x", "lfs_denied"),
         ("batch response: Repository or object not found: https://x", "lfs_missing"),
         ("batch response: Fatal error: Server error: https://x", "lfs_unreachable"),
         ("error: inflate: data stream error (incorrect header check)", None),
@@ -413,3 +416,24 @@ async def test_only_the_host_that_the_token_is_for_gets_it(
         env = {"PATH": os.environ["PATH"], **login.variables}
         ended = await run([str(known.script), question], env=env, pass_fds=login.descriptors)
     assert (ended.code, ended.tail) == ((0, f"{answer}\n") if answer else (1, ""))
+
+
+# -- in a worker -------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_build_that_is_cancelled_in_its_checkout_leaves_no_folder(
+    bot: Bot, git: GitHost, settings: Settings, name: str, base: str
+) -> None:
+    bot.credentials = LOGIN
+    git.before_fetch.clear()
+    sha = git.commit({"Dockerfile": f"FROM {base}\n"})
+    await bot.offer("b", spec(git, sha, name))
+    await asyncio.wait_for(git.fetching.wait(), 10)
+    await bot.cancel(name, "b")
+    ended = await bot.finished("b", 10)
+    assert isinstance(ended.result, Stopped)
+    assert left(settings) == []
+    git.before_fetch.set()
+    ended = await bot.run("c", spec(git, sha, name))
+    assert isinstance(ended.result, Succeeded), bot.log("c")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Coroutine
@@ -15,7 +16,7 @@ from tests.workers.githost import TOKEN, GitHost
 from workers import mirror as one
 from workers import mirrors as many
 from workers.checkout import Checkout
-from workers.contract.messages import Credentials, Source
+from workers.contract.messages import Credentials, Fault, Source
 from workers.failure import Failure
 from workers.mirrors import Mirrors
 
@@ -256,20 +257,27 @@ async def test_an_unreachable_host_costs_no_mirror(
 # -- cancelling --------------------------------------------------------------------------------------
 
 
-def left(tmp_path: Path) -> list[str]:
-    """Processes of attempts and mirrors, and what is unfinished in mirrors."""
+def processes(tmp_path: Path) -> list[int]:
+    """Those of attempts and mirrors."""
     found = []
     for process in Path("/proc").iterdir():
-        try:
-            about = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-        except OSError:
-            continue
-        if any(f"{tmp_path}/{folder}".encode() in about for folder in ("attempt-", "mirrors/")):
-            found.append(about.replace(b"\0", b" ").decode())
+        if process.name.isdigit():
+            try:
+                about = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            except OSError:
+                continue
+            if any(f"{tmp_path}/{folder}".encode() in about for folder in ("attempt-", "mirrors/")):
+                found.append(int(process.name))
+    return found
+
+
+def left(tmp_path: Path) -> list[object]:
+    """Processes, and what is unfinished in mirrors."""
+    found: list[object] = [*processes(tmp_path)]
     for path in (tmp_path / "mirrors").rglob("*"):
         unfinished = path.name.startswith(("tmp", ".tmp", "gone-", "incomplete"))
         if unfinished or path.suffix in (".lock", ".keep", ".part"):
-            found.append(str(path))
+            found.append(path)
     return found
 
 
@@ -341,17 +349,20 @@ async def test_a_cancelled_checkout_leaves_nothing_but_a_mirror_that_works(
     assert len(list(found.folder.rglob("*"))) >= len(files)
 
 
-async def test_a_second_cancellation_waits_for_the_first_to_clean_up(
-    git: GitHost, take: Take, tmp_path: Path
-) -> None:
-    sha = git.commit({"a": "a"})
-    git.before_fetch.clear()
+async def test_what_a_killed_git_leaves_is_in_nobodys_way(git: GitHost, take: Take, tmp_path: Path) -> None:
+    sha = git.commit({"noise": os.urandom(MEGABYTE).hex()})
+    git.rest.clear()
     running = asyncio.create_task(take(sha))
-    await git.fetching.wait()
-    for _ in range(5):
-        running.cancel()
-        await asyncio.sleep(0)
-    await asyncio.gather(running, return_exceptions=True)
+    async with asyncio.timeout(30):
+        while not half_a_pack_is_here(git, tmp_path):  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+    for process in processes(tmp_path):
+        os.kill(process, signal.SIGKILL)
+    with pytest.raises(Failure) as failed:
+        await running
+    assert failed.value.fault is Fault.OURS
+    git.rest.set()
+    assert len(contents(await take(sha))["noise"]) == 2 * MEGABYTE
     assert left(tmp_path) == []
 
 
