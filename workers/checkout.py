@@ -25,7 +25,6 @@ _LFS = (
     "filter.lfs.process=git-lfs filter-process", "filter.lfs.smudge=git-lfs smudge -- %f",
     "filter.lfs.clean=git-lfs clean -- %f", "filter.lfs.required=true", "lfs.skipdownloaderrors=false",
 )  # fmt: skip
-
 _OBJECT = re.compile(r"([0-9a-f]{64}) [*-] ")  # as `git lfs ls-files --long` lists it
 
 
@@ -128,7 +127,7 @@ async def _lfs_url(commit: Commit, source: Source) -> str:
         url = await commit.git.ask("config", "--blob", f"{source.sha}:.lfsconfig", "lfs.url")
     except GitFailed:
         url = ""
-    if urlsplit(url).scheme in ("http", "https"):
+    if url.startswith(("http://", "https://")):
         return url
     clone_url = source.clone_url.removesuffix("/")
     return clone_url + ("/info/lfs" if clone_url.endswith(".git") else ".git/info/lfs")
@@ -154,7 +153,7 @@ async def submodules_of(commit: Commit, source: Source) -> dict[PurePosixPath, S
     for path, sha in submodules.links(listing).items():
         if path in urls and await to_the_end(_is_own_folder, commit.tree, path):
             url = submodules.resolve(source.clone_url, urls[path])
-            name = f"the submodule {path} ({url})"
+            name = f"the submodule {path if path.isprintable() else ascii(path):.200} ({url})"
             found[PurePosixPath(path)] = source.model_copy(
                 update={"repository": name, "clone_url": url, "sha": sha, "depth": 1, "sparse": []}
             )

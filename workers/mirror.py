@@ -173,8 +173,8 @@ class Mirror:
     async def pack(self) -> None:
         """Forget what was not used lately, and put the rest into one pack."""
         async with self._held():
-            kept = await to_the_end(files.forget_commits, self.folder, _KEPT)
             try:
+                kept = await to_the_end(files.forget_commits, self.folder, _KEPT)
                 async with asyncio.timeout(_PACKING):
                     await self._git.run(
                         "gc", "--quiet", "--prune=now", output=_silent,
@@ -185,7 +185,7 @@ class Mirror:
             except TimeoutError:
                 log.warning("packing a mirror lasted too long", mirror=str(self.folder))
                 return
-            except GitFailed as failed:
+            except (GitFailed, OSError) as failed:
                 log.warning("a mirror is broken and removed", mirror=str(self.folder), error=str(failed))
         await self.remove()
 
