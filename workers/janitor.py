@@ -171,11 +171,12 @@ class Janitor:
             for share in SHARES:
                 await self._prune(budgets.share(share), engine=engine, mirrors=mirrors)
                 short = await self._room.short()
-                engine, mirrors = (any(place.engine is whose for place in short) for whose in (True, False))
+                engine, mirrors = any(place.engine for place in short), any(place.worker for place in short)
                 if not short:
                     break
         finally:
-            await self._room.tidied()
+            self._room.tried()
+        await self._room.judge()
 
     async def _sweep(self) -> None:
         """Remove what attempts could not, because the engine did not answer when they ended."""
