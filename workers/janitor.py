@@ -78,13 +78,13 @@ async def sweep(worker: str, data_dir: Path, engine: Engine, environ: Mapping[st
     """
     await asyncio.to_thread(_sweep_configs, worker, data_dir, environ)
     await _sweep_folders(data_dir, tuple)
-    for reference in await engine.tags(temporary_prefix(worker)):
-        await _untag(engine, reference)
     for container in await engine.commands():
         await _remove(engine, container)
     for container in await engine.containers({"worker": worker}):
         if container.status == "created":
             await _remove(engine, container)
+    for reference in await engine.tags(temporary_prefix(worker)):  # a container would hold on to its image
+        await _untag(engine, reference)
     await _sweep_networks(worker, engine)
 
 
