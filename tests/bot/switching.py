@@ -40,7 +40,7 @@ async def app(name: str) -> AsyncIterator[str]:
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.parts.app", str(port), name)
     try:
         async with asyncio.timeout(20):
-            while not await answers(port):
+            while not await answers(port):  # noqa: ASYNC110 (a process that tells nobody)
                 await asyncio.sleep(0.05)
         yield f"127.0.0.1:{port}"
     finally:

@@ -78,6 +78,8 @@ def _of_wrk(text: str) -> Outcome:
 def _of_hey(text: str) -> Outcome:
     assert "Summary:" in text, text
     answers = {int(code): int(count) for code, count in re.findall(r"\[(\d{3})\]\s+(\d+) responses", text)}
-    errors = sum(map(int, re.findall(r"^\s*\[(\d+)\]\t(?!\d+ responses)", text.partition("Error dist")[2], re.M)))
+    errors = sum(
+        map(int, re.findall(r"^\s*\[(\d+)\]\t(?!\d+ responses)", text.partition("Error dist")[2], re.M))
+    )
     failed = errors + sum(count for code, count in answers.items() if code >= 400)
     return Outcome(sum(answers.values()) + errors, failed, text)
