@@ -13,14 +13,16 @@ busy, switches 0.3 s apart):
 
 Every change, a PATCH of one `@id` too, starts new servers and shuts the old ones down. That closes idle
 connections just when the next request may be under way on them (wrk counts it; Go's client and browsers ask
-again), and with SO_REUSEPORT whatever waits in the old listener to be accepted is reset. `grace_period`,
-`shutdown_delay` and `stream_close_delay` are about what is open, none is about that. Upstreams from DNS
-(`dynamic_upstreams`) are cached, and would need a name server that lives as long as Caddy does.
+again), and with SO_REUSEPORT whatever waits in the old listener to be accepted is reset, unless Linux moves
+it (net.ipv4.tcp_migrate_req, which compose.yaml sets). `grace_period`, `shutdown_delay` and
+`stream_close_delay` are about what is open, none is about that. Upstreams from DNS (`dynamic_upstreams`) are
+cached, and would need a name server that lives as long as Caddy does.
 
 So addresses are in files that Caddy reads at each request, which costs nothing that could be measured, and
 switches, pages and everything else that changes often is a rename. The configuration changes when an
 environment comes or goes, or its name, headers, users or number of replicas change. WebSockets, downloads
-and slow answers live through both.
+and slow answers live through both. 100 switches in a row, 0.1 s apart, wrk and hey with and without
+keep-alive at once: 0 of 19,900 requests failed; by POST /load it was 517 of 23,900.
 """
 
 from __future__ import annotations

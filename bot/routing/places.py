@@ -17,6 +17,7 @@ from bot.store.tables import Environment, Pull, Release, ReleaseState, Repositor
 from config.errors import ConfigError
 
 _NOT_IN_HOST = re.compile(r"[^a-z0-9-]+")
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
 _PART = re.compile(r"\{([a-z_]*)\}")
 # https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4
 _MOST_LABEL = 63
@@ -148,9 +149,9 @@ def host_name(template: str, parts: dict[str, str]) -> str:
             raise ConfigError(f"DOMAIN: {template!r}: unknown part {found[1]!r}")
         return _label(parts[found[1]])
 
-    name = _PART.sub(part, template).lower().strip(".")
+    name = _PART.sub(part, template).lower().rstrip(".")
     labels = [_fitted(label) for label in name.split(".")]
-    if not all(labels) or len(".".join(labels)) > _MOST_NAME or "{" in name or "}" in name:
+    if not all(map(_LABEL.fullmatch, labels)) or len(".".join(labels)) > _MOST_NAME:
         raise ConfigError(f"DOMAIN: {template!r} gives no host name here, but {name!r}")
     return ".".join(labels)
 
