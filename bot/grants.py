@@ -195,7 +195,8 @@ class Grants:
     ) -> BuildSpec | DeploySpec | StopSpec:
         match job.kind:
             case Kind.BUILD:
-                return specs.build(job, repository, self._github.clone_url(repository), self._settings)
+                clone_url = self._github.clone_url(repository)
+                return specs.build(job, repository, clone_url, self._settings, self._store.instance)
             case Kind.DEPLOY:
                 release = await _release(session, job)
                 return specs.deploy(job, repository, release, self._settings, self._store.instance)
@@ -234,6 +235,7 @@ class Grants:
             cancelled=cancelled,
             retired=sorted(retired),
             kept=kept_images,
+            instance=self._store.instance,
         )
 
     async def _note(self, session: AsyncSession, beat: Heartbeat) -> None:

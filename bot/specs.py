@@ -28,7 +28,7 @@ _COMPONENT = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*")
 _OCI = "org.opencontainers.image"
 
 
-def build(job: Job, repository: Repository, clone_url: str, settings: Settings) -> BuildSpec:
+def build(job: Job, repository: Repository, clone_url: str, settings: Settings, instance: str) -> BuildSpec:
     """How an image of a commit is built."""
     spec = job.spec
     name = None if spec["only"] else job.name
@@ -65,6 +65,7 @@ def build(job: Job, repository: Repository, clone_url: str, settings: Settings) 
             f"{_OCI}.revision": job.sha,
             f"{_OCI}.version": spec.get("version") or job.sha,
             "io.blacktree.repository": repository.full_name,
+            "io.blacktree.instance": instance,  # whose images a worker may judge
         },
     )
 
@@ -127,11 +128,10 @@ def credentials(
     settings: Settings, git_password: str, *, build: Mapping[str, str], env: Mapping[str, str]
 ) -> Credentials:
     """What an attempt may know: the secrets `build` of a build, or `env` of a release's containers."""
-    logins = []
-    if settings.registry_password:
-        host = settings.registry.partition("/")[0]
-        password = settings.registry_password.get_secret_value()
-        logins.append(RegistryLogin(host=host, username=settings.registry_username, password=password))
+    logins = [
+        RegistryLogin(host=login.host, username=login.username, password=login.password)
+        for login in settings.registry_logins
+    ]
     # https://docs.github.com/apps: any user name does with a token; this one is GitHub's own example.
     return Credentials(
         git_username="x-access-token",

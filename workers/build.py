@@ -1,4 +1,4 @@
-"""The story of a build: checkout ▸ build ▸ test ▸ push; or checkout ▸ reuse, where it was built before."""
+"""The story of a build: checkout ▸ build ▸ test ▸ push; what was built before is not built again."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import structlog
 
 from workers import inputs
 from workers.attempt import Attempt
+from workers.checkout import Checkout
 from workers.contract.messages import (
     AttemptRef,
     BuildSpec,
@@ -21,13 +22,13 @@ from workers.contract.messages import (
     Known,
     Limits,
     Lookup,
+    RegistryLogin,
     Step,
 )
 from workers.contract.queue import QueueDown
 from workers.engine.engine import PREFIX, BuildOrder, Built, Command, Image
 from workers.failure import Failure, final, ours, user
-from workers.mirrors import Checkout
-from workers.registry.push import push
+from workers.registry.push import move, push
 from workers.registry.registry import Registry
 from workers.tools import Tools
 
@@ -35,7 +36,6 @@ log = structlog.get_logger()
 
 _OCI = "org.opencontainers.image"
 _ASKING = 5.0  # seconds: what was built before is not worth a longer wait
-_TEST_PIDS = 4096
 
 
 async def build(attempt: Attempt, spec: BuildSpec, tools: Tools) -> ImageResult:
@@ -46,11 +46,11 @@ async def build(attempt: Attempt, spec: BuildSpec, tools: Tools) -> ImageResult:
         source = await tools.mirrors.checkout(
             spec.source, attempt.credentials, attempt.folder, attempt.log.write
         )
-        key = await _key(attempt, spec, source, tools, registry)
-        if found := await _built_before(attempt, spec, key, tools, registry):
-            return await _reused(attempt, spec, found, source, tools, registry)
     async with _temporary_tag(attempt, spec, tools) as tag:
         async with attempt.step(Step.BUILD):
+            key = await _key(attempt, spec, source, tools, registry)
+            if found := await _built_before(attempt, spec, key, tools, registry):
+                return await _reused(attempt, spec, found, source, tools, registry)
             image, built = await _built(attempt, spec, source, tag, tools, registry)
         if spec.test is not None:
             async with attempt.step(Step.TEST):
@@ -140,9 +140,8 @@ async def _reused(
     attempt.log.line(f"built before, for {found.sha[:12]}, from the same inputs: {image.reference}")
     tags = [*dict.fromkeys((spec.source.sha, *spec.tags))]
     if spec.push:
-        attempt.commit()
         for name in (spec.reference, *spec.copies):
-            await registry.tag(name, image.digest, tags)
+            await move(registry, name, image.digest, tags, attempt.log.write)
     else:
         for tag in tags:
             await tools.engine.tag(image.digest, f"{spec.reference}:{tag}")
@@ -150,25 +149,24 @@ async def _reused(
     return image.model_copy(update={"reused": found.sha, "tree": source.tree, "reference": reference})
 
 
+def temporary_tag(worker: str, ref: AttemptRef) -> str:
+    """The tag of an attempt's image until it is whole."""
+    return f"{temporary_prefix(worker)}{hashlib.sha256(ref.job.encode()).hexdigest()[:16]}-{ref.attempt}"
+
+
 @contextlib.asynccontextmanager
 async def _temporary_tag(attempt: Attempt, spec: BuildSpec, tools: Tools) -> AsyncIterator[str]:
-    tag = f"{spec.reference}:{temporary_prefix(tools.worker)}{_short(attempt.ref)}"
+    tag = f"{spec.reference}:{temporary_tag(tools.worker, attempt.ref)}"
     try:
         yield tag
     finally:
         await tools.engine.untag(tag)
 
 
-def _short(ref: AttemptRef) -> str:
-    return f"{hashlib.sha256(ref.job.encode()).hexdigest()[:16]}-{ref.attempt}"
-
-
 async def _built(
     attempt: Attempt, spec: BuildSpec, source: Checkout, tag: str, tools: Tools, registry: Registry
 ) -> tuple[Image, Built]:
     attempt.log.line(f"built by {tools.builder.description}")
-    bases = await registry.logins([spec.reference, *spec.copies])
-    logins = [*{login.host: login for login in (*attempt.credentials.registries, *bases)}.values()]
     order = BuildOrder(
         context=_inside(source.folder, spec.context, "context"),
         dockerfile=_dockerfile(source.folder, spec),
@@ -189,13 +187,21 @@ async def _built(
         epoch=source.committed_at,
         namespace=spec.source.repository + ("/fork" if spec.fork else ""),
     )
-    built = await tools.builder.build(order, logins, attempt.log.write)
+    built = await tools.builder.build(order, await _base_logins(attempt, spec, registry), attempt.log.write)
     image = await tools.engine.image(tag)
     if image is None:
         raise ours("build_broken", "The builder succeeded, but the engine does not have the image")
     if built.layers:
         attempt.log.line(f"{built.cached} of {built.layers} layers from cache")
     return image, built
+
+
+async def _base_logins(attempt: Attempt, spec: BuildSpec, registry: Registry) -> list[RegistryLogin]:
+    """Logins for base images and layers. A stranger could name any image that we may read: it gets none."""
+    if spec.fork:
+        return []
+    ours = await registry.logins([spec.reference, *spec.copies])
+    return [*{login.host: login for login in (*attempt.credentials.registries, *ours)}.values()]
 
 
 def labels(spec: BuildSpec, committed_at: int) -> Mapping[str, str]:
@@ -233,13 +239,10 @@ def _inside(folder: Path, path: str, what: str) -> Path:
 
 async def _tested(attempt: Attempt, spec: BuildSpec, test: ImageTest, image: Image, tools: Tools) -> None:
     """Run the test in the image that was built; its exit code decides."""
-    limits = Limits(
-        memory=spec.memory or tools.build_limits.memory,
-        cpus=spec.cpus or tools.build_limits.cpus,
-        pids=_TEST_PIDS,
-    )
+    usual = tools.build_limits
+    limits = Limits(memory=spec.memory or usual.memory, cpus=spec.cpus or usual.cpus, pids=usual.pids)
     command = Command(
-        name=f"blacktree-test-{_short(attempt.ref)}-{hashlib.sha256(tools.worker.encode()).hexdigest()[:8]}",
+        name=f"test-{temporary_tag(tools.worker, attempt.ref)}",
         image=image.id,
         command=test.command,
         limits=limits,
@@ -278,9 +281,9 @@ async def _pushed(attempt: Attempt, spec: BuildSpec, image: Image, tools: Tools,
     ]
     if len(set(digests)) > 1:
         raise final("push_failed", f"The registries know the image by different digests: {digests}")
-    attempt.commit()  # tags move together or not at all
     for name in (spec.reference, *spec.copies):
-        await registry.tag(name, digests[0], [tag for tag in spec.tags if tag != spec.source.sha])
+        tags = [tag for tag in spec.tags if tag != spec.source.sha]
+        await move(registry, name, digests[0], tags, attempt.log.write)
     return digests[0]
 
 

@@ -54,7 +54,7 @@ class Desk:
         """The repository's file at a commit. Raises ConfigError with what is wrong in it."""
         config = await asyncio.to_thread(parse, await self.github.file(self.repository, FILE, sha))
         settings = self.settings
-        if asked := forbidden(config, settings.trusts(self.repository.full_name), settings.pushes):
+        if asked := forbidden(config, settings.trusts(self.repository.full_name), settings.registries):
             raise ConfigError("\n".join(asked))
         return config
 

@@ -201,7 +201,7 @@ Spec = Annotated[BuildSpec | DeploySpec | StopSpec, Field(discriminator="kind")]
 
 
 class RegistryLogin(Value):
-    """A login at one registry host."""
+    """A login at one registry host. With config.registries.IDENTITY_TOKEN as its user, a token for tokens."""
 
     host: str
     username: str
@@ -299,6 +299,7 @@ class HeartbeatAnswer(Message):
     cancelled: list[AttemptRef] = []
     retired: list[str] = []
     kept: list[str] = []  # references of images that environments run, or may go back to
+    instance: str = ""  # of Blacktree, as images are labelled; empty: no image is judged
 
 
 class Lookup(Message):
