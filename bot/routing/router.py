@@ -6,14 +6,14 @@ import asyncio
 import socket
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bot import lifecycle, reports
-from bot.routing.places import Place, place_of, places
+from bot.routing.places import Place, environment_id, place_of, places
 from bot.routing.proxy import Proxy, ProxyDown, Route
 from bot.routing.routes import Routes
 from bot.routing.users import Users
@@ -95,21 +95,13 @@ class Router:
         async with self._lock:
             await self._proxy.apply(await self._wanted())
 
-    async def host_port(self, environment_id: int) -> int | None:
-        """The port that an environment's container is published at for good, where there is no proxy.
+    async def last_requests(self) -> dict[int, datetime]:
+        """When environments with `sleep` were last asked for, by their id, as far as the proxy saw it.
 
-        With one it is None: any port will do. Raises ConfigError where no port is free.
+        Raises ProxyDown.
         """
-        if self._proxy.switches:
-            return None
-        async with self._lock:
-            environment = await self._reserved(environment_id)
-        log.warning(
-            "there is no proxy: the old release stops before the new one starts, which is a downtime",
-            environment=environment.name,
-            port=environment.port,
-        )
-        return environment.port
+        seen = await self._proxy.last_requests()
+        return {number: at for route, at in seen.items() if (number := environment_id(route)) is not None}
 
     async def _switch(self, place: Place) -> str:
         """Send traffic to a place's release; gives its URL. Raises ProxyDown and ConfigError."""
@@ -149,22 +141,23 @@ class Router:
 
     async def _with_port(self, place: Place) -> Place:
         """The place with a port of the proxy's, where it needs one and has none yet. Raises ConfigError."""
-        if not self._proxy.switches or place.host(self._settings.domain):
+        taken = place.environment.port is not None or place.host(self._settings.domain)
+        if taken or not self._proxy.switches:
             return place
-        return replace(place, environment=await self._reserved(place.environment.id))
-
-    async def _reserved(self, environment_id: int | None) -> Environment:
-        """The environment with its port. Raises ConfigError where none is free."""
-        first, last = map(int, self._settings.proxy_ports.split("-"))
         async with self._store.transaction() as session:
-            environment = await session.get_one(Environment, environment_id)
-            if environment.port is None:
-                taken = set((await session.exec(select(Environment.port))).all())
-                free = (port for port in range(first, last + 1) if port not in taken and _is_free(port))
-                environment.port = next(free, None)
-        if environment.port is None:
-            raise ConfigError(f"PROXY_PORTS: all of {self._settings.proxy_ports} are taken")
-        return environment
+            environment = await session.get_one(Environment, place.environment.id)
+            environment.port = await free_port(session, self._settings)
+        return replace(place, environment=environment)
+
+
+async def free_port(session: AsyncSession, settings: Settings) -> int:
+    """A port of PROXY_PORTS that no environment has. Raises ConfigError if all are taken."""
+    first, last = map(int, settings.proxy_ports.split("-"))
+    taken = set((await session.exec(select(Environment.port))).all())
+    for port in range(first, last + 1):
+        if port not in taken and _is_free(port):
+            return port
+    raise ConfigError(f"PROXY_PORTS: all of {settings.proxy_ports} are taken")
 
 
 async def retire(session: AsyncSession, repository_id: int, name: str) -> None:

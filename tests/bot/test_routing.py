@@ -25,7 +25,6 @@ from bot.secrets import Secrets
 from bot.specs import release_name
 from bot.store.database import Store
 from bot.store.tables import Environment, Job, JobState, Pull, Release, ReleaseState, Repository
-from bot.sweeps import requests
 from bot.vault import Vault
 from bot.web.api import Api
 from bot.web.app import application
@@ -302,17 +301,16 @@ async def test_the_last_request_of_an_environment_that_may_sleep_is_known(world:
     async with container("page") as page:
         await world.ready(preview, page, sleep="10m")
         await world.ready(production, page)
-        await requests.sweep(world.store, world.proxy)
-        assert (await world.look(preview)).requested_at is None
+        assert await world.router.last_requests() == {}
 
         await world.visit("production.shop.test")
-        await requests.sweep(world.store, world.proxy)
-        assert (await world.look(preview)).requested_at is None
+        assert await world.router.last_requests() == {}
+        before = now()
         await world.visit("pr-7.shop.test")
-        await requests.sweep(world.store, world.proxy)
-
-    assert (await world.look(preview)).requested_at is not None
-    assert (await world.look(production)).requested_at is None
+        seen = await world.router.last_requests()
+        assert [*seen] == [preview.id]
+        assert seen[preview.id or 0] > before
+        assert await world.router.last_requests() == seen
 
 
 async def test_the_bot_knows_for_which_names_certificates_may_be(world: World) -> None:
@@ -353,19 +351,14 @@ async def test_without_domains_each_environment_keeps_a_port_and_a_lost_proxy_is
                 await http.get(switched.url)
             await world.router.restore()
         assert (await http.get(switched.url)).text == "new"
-        assert await world.router.host_port(shop.id or 0) is None
 
 
-async def test_without_a_proxy_an_environment_has_one_port_for_good(
-    store: Store, rows: Rows, tmp_path: Path, free_port: Callable[[], int]
+async def test_without_a_proxy_people_reach_the_container_itself(
+    store: Store, rows: Rows, tmp_path: Path
 ) -> None:
     await rows.run()
-    port = free_port()
-    world = World(store, rows, Settings(data_dir=tmp_path, proxy_ports=f"{port}-{port + 20}"), Direct(), "")
-    shop = await world.environment("production")
+    world = World(store, rows, Settings(data_dir=tmp_path), Direct(), "")
 
-    first = await world.router.host_port(shop.id or 0)
+    switched = await world.ready(await world.environment("production"), "10.0.0.1:20001")
 
-    assert first == (await world.look(shop)).port
-    assert await world.router.host_port(shop.id or 0) == first
-    assert await world.ready(shop, f"10.0.0.1:{first}") == Switched(url=f"http://10.0.0.1:{first}")
+    assert switched == Switched(url="http://10.0.0.1:20001")
