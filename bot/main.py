@@ -156,7 +156,7 @@ async def _working(settings: Settings, store: Store, queue: BotQueue, held: Secr
             )
             async with _owned(
                 queue.serve(grants.answer, progress.hear, progress.bury),
-                _steadily("leading", lambda: _lead(store, queue, logs, github, router, settings)),
+                _steadily("leading", lambda: _lead(store, queue, logs, github, router, proxy, settings)),
             ):
                 yield url
 
@@ -179,6 +179,7 @@ async def _lead(
     logs: LogStore,
     github: GitHub,
     router: Router,
+    proxy: Proxy,
     settings: Settings,
 ) -> None:
     """The work that only one bot does at a time, until that is lost."""
@@ -186,7 +187,7 @@ async def _lead(
     async with store.leadership() as lost:
         log.info("leading")
         async with (
-            sweeping(store, queue, logs, dispatcher, reporter, github, settings),
+            sweeping(store, queue, logs, dispatcher, reporter, github, proxy, settings),
             _owned(
                 _steadily("processing", Processor(store, github, settings).run),
                 _steadily("dispatch", dispatcher.run),

@@ -62,7 +62,6 @@ class Caddy:
         self._addresses = Addresses(serving.folder) if serving.folder else None
         self._watched: list[Route] = []
         self._seen: dict[str, float] = {}
-        self._last: dict[str, datetime] = {}
 
     async def apply(self, routes: list[Route]) -> None:
         current = await self._json("GET", "/config/") or {}
@@ -78,7 +77,7 @@ class Caddy:
         return f"Caddy at {self._admin_url}"
 
     async def last_requests(self) -> dict[str, datetime]:
-        """When a look first saw that a watched route had been used since the look before it.
+        """Which watched routes were used since the last look.
 
         Caddy counts; a change of its configuration starts the count anew. The first look only learns.
         """
@@ -87,11 +86,9 @@ class Caddy:
         seen = uses((await self._request("GET", "/metrics")).text, self._watched)
         before, self._seen = self._seen, {route: use.ended for route, use in seen.items()}
         at = now()
-        used = {
+        return {
             route: at for route, use in seen.items() if use.open or use.ended != before.get(route, use.ended)
         }
-        self._last = {route: self._last[route] for route in seen if route in self._last} | used
-        return dict(self._last)
 
     async def _write(self, routes: list[Route], *, for_both: bool) -> None:
         """Make the addresses current: for this configuration, or also for the one that is about to go."""

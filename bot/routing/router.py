@@ -6,14 +6,14 @@ import asyncio
 import socket
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bot import lifecycle, reports
-from bot.routing.places import Place, environment_id, place_of, places
+from bot.routing.places import Place, place_of, places
 from bot.routing.proxy import Proxy, ProxyDown, Route
 from bot.routing.routes import Routes
 from bot.routing.users import Users
@@ -94,14 +94,6 @@ class Router:
         """Give the proxy all routes of the store, in case it lost or never had them. Raises ProxyDown."""
         async with self._lock:
             await self._proxy.apply(await self._wanted())
-
-    async def last_requests(self) -> dict[int, datetime]:
-        """When environments with `sleep` were last asked for, by their id, as far as the proxy saw it.
-
-        Raises ProxyDown.
-        """
-        seen = await self._proxy.last_requests()
-        return {number: at for route, at in seen.items() if (number := environment_id(route)) is not None}
 
     async def _switch(self, place: Place) -> str:
         """Send traffic to a place's release; gives its URL. Raises ProxyDown and ConfigError."""

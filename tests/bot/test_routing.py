@@ -25,6 +25,7 @@ from bot.secrets import Secrets
 from bot.specs import release_name
 from bot.store.database import Store
 from bot.store.tables import Environment, Job, JobState, Pull, Release, ReleaseState, Repository
+from bot.sweeps import requests
 from bot.vault import Vault
 from bot.web.api import Api
 from bot.web.app import application
@@ -301,16 +302,17 @@ async def test_the_last_request_of_an_environment_that_may_sleep_is_known(world:
     async with container("page") as page:
         await world.ready(preview, page, sleep="10m")
         await world.ready(production, page)
-        assert await world.router.last_requests() == {}
+        await requests.sweep(world.store, world.proxy)
+        assert (await world.look(preview)).requested_at is None
 
         await world.visit("production.shop.test")
-        assert await world.router.last_requests() == {}
-        before = now()
+        await requests.sweep(world.store, world.proxy)
+        assert (await world.look(preview)).requested_at is None
         await world.visit("pr-7.shop.test")
-        seen = await world.router.last_requests()
-        assert [*seen] == [preview.id]
-        assert seen[preview.id or 0] > before
-        assert await world.router.last_requests() == seen
+        await requests.sweep(world.store, world.proxy)
+
+    assert (await world.look(preview)).requested_at is not None
+    assert (await world.look(production)).requested_at is None
 
 
 async def test_the_bot_knows_for_which_names_certificates_may_be(world: World) -> None:
