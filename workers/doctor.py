@@ -14,6 +14,7 @@ from workers.contract.rabbitmq import RabbitQueue
 from workers.engine.buildkit import find_builder
 from workers.engine.docker import DockerEngine
 from workers.engine.engine import EngineDown
+from workers.engine.limits import own_limit
 from workers.registry.oci import RegistryError, log_in
 
 ENOUGH_DISK = 5 * 10**9  # bytes: a build of a large image and its cache
@@ -22,7 +23,8 @@ ENOUGH_DISK = 5 * 10**9  # bytes: a build of a large image and its cache
 async def checks(settings: Settings) -> AsyncIterator[Check]:
     """Each part's check, as it is done."""
     yield await _engine()
-    yield await _builder()
+    async for check in _builder(settings):
+        yield check
     yield await _queue(settings)
     yield await _registry(settings)
     yield await _disk(settings)
@@ -36,12 +38,15 @@ async def _engine() -> Check:
         return Check("engine", False, str(error), todo)
 
 
-async def _builder() -> Check:
-    builder = (await find_builder(os.environ, "blacktree-doctor-")).description
-    if "classic" in builder:
+async def _builder(settings: Settings) -> AsyncIterator[Check]:
+    builder = await find_builder(os.environ, "blacktree-doctor-", own_limit(settings))
+    if "classic" in builder.description:
         todo = "install docker buildx: without BuildKit there are no build secrets and less caching"
-        return Check("BuildKit", False, f"none; images are built by {builder}", todo)
-    return Check("BuildKit", True, builder)
+        yield Check("BuildKit", False, f"none; images are built by {builder.description}", todo)
+    else:
+        yield Check("BuildKit", True, builder.description)
+    # No fault: a laptop's engine in a virtual machine builds well, if not within limits.
+    yield Check("build limits", True, builder.limits)
 
 
 async def _queue(settings: Settings) -> Check:

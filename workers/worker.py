@@ -67,6 +67,7 @@ class Worker:
                 queue=await self._connected(),
                 engine=await self._engine.about(),
                 builder=tools.builder.description,
+                limits=tools.builder.limits,
                 pool=settings.worker_pool,
                 slots=settings.worker_slots,
             )

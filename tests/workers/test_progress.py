@@ -4,8 +4,9 @@ from __future__ import annotations
 import pytest
 
 from workers.contract.messages import Fault, RegistryLogin
+from workers.engine.blame import transfer_failure
 from workers.engine.login import merged
-from workers.engine.progress import Progress, digest_in, transfer_failure
+from workers.engine.progress import Progress, digest_in
 
 OLD = """\
 #5 [3/3] RUN echo two && exit 2
