@@ -88,6 +88,11 @@ class Dockerd:
     async def started(self) -> None:
         await asyncio.to_thread(self.start)
 
+    def stop(self) -> None:
+        """SIGTERM, as a machine's own restart of it does."""
+        if self._child is not None:
+            self._child.terminate()
+
     def _answers(self) -> bool:
         done = subprocess.run(["docker", "version"], check=False, capture_output=True, env=self.environ)
         return done.returncode == 0

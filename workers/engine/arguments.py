@@ -11,6 +11,8 @@ from workers.engine.engine import BuildOrder
 from workers.failure import Failure, final
 
 # What buildx adds of itself has times in it, and makes an index of what was one image.
+# The classic builder is a program of this very package.
+_PACKAGES = Path(__file__).resolve().parents[2]
 _NO_ATTESTATIONS = {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 
 
@@ -35,7 +37,11 @@ class Way:
     @property
     def env(self) -> Mapping[str, str]:
         """What the child needs besides."""
-        return {Kind.BUILDX: _NO_ATTESTATIONS, Kind.OWN: {"DOCKER_BUILDKIT": "1"}}.get(self.kind, {})
+        return {
+            Kind.BUILDX: _NO_ATTESTATIONS,
+            Kind.OWN: {"DOCKER_BUILDKIT": "1"},
+            Kind.CLASSIC: {"PYTHONPATH": str(_PACKAGES)},
+        }[self.kind]
 
 
 @dataclass(frozen=True)
