@@ -80,7 +80,9 @@ class Dockerd:
         """kill -9, with its containerd: what it ran is gone, what it stored is not."""
         if self._child is not None:
             self._child.kill()
-        (self.folder / "pid").unlink(missing_ok=True)
+        # Numbers of processes that may not have been buried yet, which dockerd takes for living ones.
+        for file in ("pid", "exec/containerd/containerd.pid"):
+            (self.folder / file).unlink(missing_ok=True)
 
     async def killed(self) -> None:
         await asyncio.to_thread(self.kill)
@@ -100,7 +102,13 @@ class Dockerd:
     def _remove(self) -> None:
         if self._child is not None:
             self._child.terminate()
-        for argv in (["umount", "--lazy", str(self.disk)], ["ip", "link", "delete", self._bridge]):
+        # What an engine that was killed has mounted stays mounted.
+        table = Path("/proc/self/mountinfo").read_text().splitlines()
+        mounts = [
+            place for place in (line.split()[4] for line in table) if place.startswith(str(self.folder))
+        ]
+        unmounting = [["umount", "--lazy", place] for place in reversed(mounts)]
+        for argv in (*unmounting, ["ip", "link", "delete", self._bridge]):
             subprocess.run(argv, check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -10,7 +10,7 @@ import re
 import secrets
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,9 @@ def opened(engine: Engine, base: str, plugins: Path, tmp_path: Path) -> Opened: 
 @pytest.fixture
 def opened_apart(dockerd: Dockerd, plugins: Path, tmp_path: Path) -> Opened:
     """The same on the engine of the tests' own."""
-    return lambda kind: _workshop(kind, dockerd.environ, dockerd.client, plugins, tmp_path / kind.name)
+    return lambda kind: _workshop(
+        kind, dockerd.environ, dockerd.client, plugins, tmp_path / f"apart-{kind.name}"
+    )
 
 
 @contextlib.asynccontextmanager
@@ -204,12 +206,12 @@ async def test_what_one_repository_keeps_in_a_cache_mount_is_not_anothers(opened
         run = "RUN --mount=type=cache,target=/cache"
         mark = secrets.token_hex(8)
         await workshop.build(f"FROM {BASE_IMAGE}\n{run} echo {mark} >/cache/mark\n", namespace="acme/shop")
-        see = f"FROM {BASE_IMAGE}\n{run} cat /cache/mark; echo seen\n"
-        await workshop.build(see, namespace="acme/shop", fresh=True)
+        see = f"FROM {BASE_IMAGE}\nARG BY\n{run} cat /cache/mark; echo seen by $BY\n"
+        await workshop.build(see, namespace="acme/shop", args={"BY": f"a-{workshop.prefix}"})
         assert f" {mark}\n" in workshop.said
-        await workshop.build(see, namespace="stranger/shop", fresh=True)
+        await workshop.build(see, namespace="stranger/shop", args={"BY": f"b-{workshop.prefix}"})
         assert mark not in workshop.said
-        assert "seen" in workshop.said
+        assert f"seen by b-{workshop.prefix}" in workshop.said
 
 
 @pytest.mark.parametrize("kind", BUILDKITS)
@@ -253,59 +255,72 @@ async def test_a_build_that_takes_too_much_memory_is_ended_and_says_so(
             await workshop.build(f"FROM {BASE_IMAGE}\nRUN exit 3\n", memory=48 * _MIB)
 
 
+async def test_builds_that_are_cancelled_while_they_pull_leave_nothing(opened: Opened) -> None:
+    async with _deaf_registry() as (host, asked):
+        orders = {kind: {"dockerfile": f"FROM {host}/{kind.name.lower()}/y:1\nRUN true\n"} for kind in KINDS}
+        async with _cancelled(opened, orders):
+            await _until(lambda: len(asked) == len(KINDS))
+
+
+async def test_builds_that_are_cancelled_while_a_step_runs_leave_nothing(opened: Opened) -> None:
+    marker = f"9{secrets.randbelow(10**9) + 10**9}"
+    orders: dict[Kind, dict[str, Any]] = {
+        # The first step has become an image of the classic builder's by then.
+        kind: {"dockerfile": f"FROM {BASE_IMAGE}\nRUN echo {marker} >/x\nRUN sleep {marker}{number}\n"}
+        for number, kind in enumerate(KINDS)
+    }
+    for kind in BUILDKITS:
+        orders[kind] |= {"secrets": {"A": "b"}}
+    async with _cancelled(opened, orders):
+        await _until(lambda: len(_numbers(f"sleep {marker}")) == len(KINDS))
+    await _until(lambda: not _numbers(f"sleep {marker}"))
+
+
 @pytest.mark.parametrize("kind", KINDS)
-async def test_cancelled_while_a_base_image_is_pulled_a_build_leaves_nothing(
+async def test_a_build_that_is_cancelled_while_the_engine_makes_its_image_leaves_nothing(
     opened: Opened, kind: Kind
 ) -> None:
-    async with (
-        _deaf_registry() as (host, asked),
-        opened(kind) as workshop,
-        _cancelled(workshop, f"FROM {host}/x/y:1\nRUN true\n"),
-    ):
-        await asked.wait()
+    # So much that the engine is at it for a second or so, which nothing can hurry.
+    order = {"dockerfile": f"FROM {BASE_IMAGE}\nRUN truncate -s 250M /{secrets.token_hex(8)}\n"}
+    async with _cancelled(opened, {kind: order}) as (workshop,):
+        await _until(lambda: _is_making_its_image(workshop))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_cancelled_while_a_step_runs_a_build_leaves_nothing(opened: Opened, kind: Kind) -> None:
-    async with opened(kind) as workshop:
-        marker = f"9{secrets.randbelow(10**9) + 10**9}"
-        # The classic builder has made an image of the first step by then.
-        file = f"FROM {BASE_IMAGE}\nRUN echo {marker} >/x\nRUN sleep {marker}\n"
-        private = {} if kind is Kind.CLASSIC else {"secrets": {"A": "b"}}
-        async with _cancelled(workshop, file, **private):
-            await _until(lambda: alive(f"sleep {marker}"))
-        await _until(lambda: not alive(f"sleep {marker}"))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-async def test_cancelled_while_the_engine_makes_the_image_a_build_leaves_nothing(
-    opened: Opened, kind: Kind
+async def test_an_engine_that_is_killed_during_a_build_is_ours_to_try_again(
+    opened_apart: Opened, dockerd: Dockerd
 ) -> None:
-    async with opened(kind) as workshop:
-        # So much that the engine is at it for a second or two, which nothing can hurry.
-        file = f"FROM {BASE_IMAGE}\nRUN truncate -s 500M /{workshop.prefix}\n"
-        async with _cancelled(workshop, file):
-            await _until(lambda: _is_making_the_image(workshop))
+    for failure in await _failures(KINDS, opened_apart, dockerd.kill, dockerd):
+        assert (failure.fault, failure.reason) == (Fault.OURS, "engine_gone")
 
 
-@pytest.mark.parametrize(("kind", "how"), [*((kind, "kill") for kind in KINDS), (Kind.CLASSIC, "stop")])
-async def test_an_engine_that_goes_away_during_a_build_is_ours_to_try_again(
-    opened_apart: Opened, kind: Kind, how: str, dockerd: Dockerd
+async def test_the_steps_that_a_stopping_engine_kills_are_not_the_users_fault(
+    opened_apart: Opened, dockerd: Dockerd
 ) -> None:
-    async with opened_apart(kind) as workshop:
-        marker = f"9{secrets.randbelow(10**9) + 10**9}"
-        file = f"FROM {BASE_IMAGE}\nRUN echo some output; sleep {marker}\n"
-        building = asyncio.create_task(workshop.build(file))
+    (failure,) = await _failures([Kind.CLASSIC], opened_apart, dockerd.stop, dockerd)
+    assert (failure.fault, failure.reason) == (Fault.OURS, "engine_gone")
+
+
+async def _failures(
+    kinds: Sequence[Kind], opened_apart: Opened, end: Callable[[], None], dockerd: Dockerd
+) -> list[Failure]:
+    """How builds fail that run when the engine ends."""
+    marker = f"9{secrets.randbelow(10**9) + 10**9}"
+    async with contextlib.AsyncExitStack() as stack:
+        workshops = [await stack.enter_async_context(opened_apart(kind)) for kind in kinds]
+        file = f"FROM {BASE_IMAGE}\nRUN echo something; sleep {marker}"
+        building = asyncio.gather(
+            *(workshop.build(f"{file}{number}\n") for number, workshop in enumerate(workshops)),
+            return_exceptions=True,
+        )
         try:
-            await _until(lambda: alive(f"sleep {marker}"))
-            await asyncio.to_thread(dockerd.kill if how == "kill" else dockerd.stop)
-            with pytest.raises(Failure) as failed:
-                await building
+            await _until(lambda: len(_numbers(f"sleep {marker}")) == len(kinds))
+            await asyncio.to_thread(end)
+            failures = await building
         finally:
             for number in _numbers(f"sleep {marker}"):  # the engine has forgotten them
                 os.kill(number, signal.SIGKILL)
             await asyncio.to_thread(dockerd.start)
-        assert (failed.value.fault, failed.value.reason) == (Fault.OURS, "engine_gone"), workshop.said
+        return [failure for failure in failures if isinstance(failure, Failure)]
 
 
 def _login(registry: Registry) -> RegistryLogin:
@@ -313,22 +328,24 @@ def _login(registry: Registry) -> RegistryLogin:
 
 
 @contextlib.asynccontextmanager
-async def _cancelled(workshop: Workshop, file: str, **more: Any) -> AsyncIterator[None]:
-    """A build that is cancelled when the inside has ended; afterwards all is as it was."""
-    before = _owned(workshop)
-    building = asyncio.create_task(workshop.build(file, **more))
-    waiting = asyncio.current_task()
-    building.add_done_callback(lambda _: waiting.cancel() if waiting and not cancelled else None)
-    cancelled = False
-    try:
-        async with asyncio.timeout(30):
-            yield
-    finally:
-        cancelled = True
-        building.cancel()
-        ended = await asyncio.gather(building, return_exceptions=True)
-    assert isinstance(ended[0], asyncio.CancelledError), workshop.said
-    assert _owned(workshop) == before
+async def _cancelled(opened: Opened, orders: Mapping[Kind, dict[str, Any]]) -> AsyncIterator[list[Workshop]]:
+    """Builds that are cancelled when the inside has ended; afterwards all is as it was."""
+    async with contextlib.AsyncExitStack() as stack:
+        workshops = [await stack.enter_async_context(opened(kind)) for kind in orders]
+        before = [_owned(workshop) for workshop in workshops]
+        building = [
+            asyncio.create_task(workshop.build(**order))
+            for workshop, order in zip(workshops, orders.values(), strict=True)
+        ]
+        try:
+            yield workshops
+        finally:
+            for one in building:
+                one.cancel()
+            ended = await asyncio.gather(*building, return_exceptions=True)
+        for workshop, how in zip(workshops, ended, strict=True):
+            assert isinstance(how, asyncio.CancelledError), (how, workshop.said)
+        assert [_owned(workshop) for workshop in workshops] == before
 
 
 def _owned(workshop: Workshop) -> tuple[set[str], set[str], list[str]]:
@@ -337,7 +354,7 @@ def _owned(workshop: Workshop) -> tuple[set[str], set[str], list[str]]:
     return images, containers, workshop.left()
 
 
-def _is_making_the_image(workshop: Workshop) -> bool:
+def _is_making_its_image(workshop: Workshop) -> bool:
     if found := re.search(r"Running in (\w+)", workshop.said):
         state = workshop.client.api.inspect_container(found[1])["State"]
         return bool(state["Status"] == "exited")
@@ -345,22 +362,28 @@ def _is_making_the_image(workshop: Workshop) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _deaf_registry() -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """A registry that says that it is one, and then nothing: its address, and when it was asked."""
-    asked = asyncio.Event()
+async def _deaf_registry() -> AsyncIterator[tuple[str, set[object]]]:
+    """A registry that says that it is one, and then nothing: its address, and who asks for more."""
+    asked: set[object] = set()
+    writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while head := await reader.readuntil(b"\r\n\r\n"):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
                 if b" /v2/ " in head.split(b"\r\n")[0]:
                     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
                 else:
-                    asked.set()
-        writer.close()
+                    asked.add(writer)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        try:
+            yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+        finally:
+            for writer in writers:
+                writer.close()
+            await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
 async def _until(condition: Callable[[], object], limit: float = 30) -> None:
@@ -369,12 +392,12 @@ async def _until(condition: Callable[[], object], limit: float = 30) -> None:
             await asyncio.sleep(0.02)
 
 
-def _numbers(marker: str) -> list[int]:
-    """Of the processes whose command lines are exactly that."""
+def _numbers(command: str) -> list[int]:
+    """Of the processes whose command lines start with that."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip() == marker:
+            if (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode().startswith(command):
                 found.append(int(folder.name))
     return found
 

@@ -48,9 +48,7 @@ _METADATA = re.compile(r"load metadata for (\S+)")
 _IMAGE_NAME = re.compile(r"(?:metadata for|access denied for|manifest for) (\S+?)[:,]?(?:\s|$)")
 _PLATFORM = re.compile(r"no match for platform|does not match the (?:specified|expected) platform", re.I)
 _EMULATION = re.compile(r"exec format error", re.I)
-_PRIVATE = re.compile(
-    r"\bsecret \S+ not found|\bsecret \S+: not found|unset ssh forward|no ssh handler", re.I
-)
+_PRIVATE = re.compile(r"\bsecret \S+:? not found|unset ssh forward|no ssh handler", re.I)
 
 
 def build_failure(

@@ -12,7 +12,6 @@ import re
 import sys
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 import docker
@@ -111,7 +110,10 @@ def _build(client: docker.APIClient, given: argparse.Namespace) -> int:
 
 
 def _ran_out_of_memory(client: docker.APIClient, began: float, container: str) -> bool:
-    times = {"since": datetime.fromtimestamp(began, UTC), "until": datetime.now(UTC)}
+    times: Any = {
+        "since": f"{began:.3f}",
+        "until": f"{time.time():.3f}",
+    }  # the SDK would cut off the fractions
     events = client.events(decode=True, filters={"event": "oom"}, **times)
     return any(str(event.get("id", ""))[:12] == container for event in events)
 
