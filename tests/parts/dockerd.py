@@ -6,8 +6,10 @@ import asyncio
 import os
 import random
 import shutil
+import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -102,12 +104,14 @@ class Dockerd:
     def _remove(self) -> None:
         if self._child is not None:
             self._child.terminate()
-        # What an engine that was killed has mounted stays mounted.
-        table = Path("/proc/self/mountinfo").read_text().splitlines()
-        mounts = [
-            place for place in (line.split()[4] for line in table) if place.startswith(str(self.folder))
-        ]
-        unmounting = [["umount", "--lazy", place] for place in reversed(mounts)]
+        # What an engine that was killed has started goes on, and what it has mounted stays mounted.
+        for shim in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                if str(self.folder).encode() in shim.read_bytes():
+                    os.kill(int(shim.parent.name), signal.SIGKILL)
+        places = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        mounts = [place for place in reversed(places) if place.startswith(str(self.folder))]
+        unmounting = [["umount", "--lazy", place] for place in mounts]
         for argv in (*unmounting, ["ip", "link", "delete", self._bridge]):
             subprocess.run(argv, check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -35,6 +35,7 @@ _MIB = 2**20
 
 KINDS = [Kind.BUILDX, Kind.OWN, Kind.CLASSIC]
 BUILDKITS = [Kind.BUILDX, Kind.OWN]
+_TLS = b"\x16"  # how a client begins that tries it first
 Opened = Callable[[Kind], "contextlib.AbstractAsyncContextManager[Workshop]"]
 
 
@@ -307,9 +308,10 @@ async def _failures(
     marker = f"9{secrets.randbelow(10**9) + 10**9}"
     async with contextlib.AsyncExitStack() as stack:
         workshops = [await stack.enter_async_context(opened_apart(kind)) for kind in kinds]
-        file = f"FROM {BASE_IMAGE}\nRUN echo something; sleep {marker}"
+        # It ends as soon as it is asked to, for a reason of its own.
+        file = f"FROM {BASE_IMAGE}\nRUN trap 'exit 9' TERM; sleep {marker}"
         building = asyncio.gather(
-            *(workshop.build(f"{file}{number}\n") for number, workshop in enumerate(workshops)),
+            *(workshop.build(f"{file}{number} & wait\n") for number, workshop in enumerate(workshops)),
             return_exceptions=True,
         )
         try:
@@ -370,12 +372,13 @@ async def _deaf_registry() -> AsyncIterator[tuple[str, set[object]]]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
+            while (await reader.readexactly(1)) != _TLS:
                 head = await reader.readuntil(b"\r\n\r\n")
                 if b" /v2/ " in head.split(b"\r\n")[0]:
                     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
                 else:
                     asked.add(writer)
+        writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         try:

@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     settle = verbs.add_parser("settle")
     settle.add_argument("--since", type=float, required=True)
     settle.add_argument("--container")
+    settle.add_argument("--tag", required=True)
     settle.add_argument("images", nargs="*")
     settle.set_defaults(run=_settle)
     for name, run in (("push", _push), ("pull", _pull), ("rmi", _rmi)):
@@ -122,10 +123,12 @@ def _settle(client: docker.APIClient, given: argparse.Namespace) -> int:
     """Wait until a cancelled build's container is gone, which may become an image first; remove its images.
 
     `images` are what the build is known to have made, oldest first. Its output told them, which is what a
-    Dockerfile likes: nothing is removed that has a name or is older than the build.
+    Dockerfile likes: nothing is removed that has another name than its tag, or is older than the build.
     """
     while given.container and _has(client, given.container):
         time.sleep(_LOOK)
+    with contextlib.suppress(NotFound):
+        client.remove_image(given.tag, noprune=True)
     known = set(given.images)
     young = [image for image in client.images(all=True) if image["Created"] >= int(given.since)]
     last = given.images[-1] if given.images else None

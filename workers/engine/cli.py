@@ -27,6 +27,7 @@ from workers.failure import ours
 log = structlog.get_logger()
 
 _SETTLING = 5.0  # seconds that a cancelled build gets to leave nothing
+_FORGOTTEN = 3600.0  # seconds after which the engine is thought to have ended it somehow
 _LOOK = 0.1  # seconds between two looks at what it leaves
 # What a docker CLI or git may read of the worker's environment. Everything else stays out.
 _PASSED = re.compile(
@@ -40,7 +41,7 @@ class Remains:
     """What the engine may still make of a build that was cancelled."""
 
     since: float  # seconds since 1970
-    tag: str | None
+    tag: str
     container: str | None
     images: Sequence[str]
 
@@ -143,19 +144,19 @@ class CliBuilder:
         for remains in tuple(self._unsettled):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SETTLING):
-                    if await self._removed(remains, patient=False):
+                    removed = await self._removed(remains, patient=False)
+                    if removed or time.time() - remains.since > _FORGOTTEN:
                         self._unsettled.remove(remains)
 
     async def _removed(self, remains: Remains, *, patient: bool) -> bool:
         with self._config(()) as (_, where):
             if self._way.kind is Kind.CLASSIC:
                 container = [f"--container={remains.container}"] if remains.container else []
-                argv = ["settle", f"--since={remains.since}", *container, *remains.images]
-                await self._run([*self._way.cli, *argv], _unheard, where)
-                await self._run([*self._way.cli, "rmi", str(remains.tag)], _unheard, where)
+                argv = ["settle", f"--since={remains.since}", f"--tag={remains.tag}", *container]
+                await self._run([*self._way.cli, *argv, *remains.images], _unheard, where)
                 return True
             while True:
-                ended = await self._run([*self._way.cli, "rmi", str(remains.tag)], _unheard, where)
+                ended = await self._run([*self._way.cli, "rmi", remains.tag], _unheard, where)
                 if ended.code == 0 or not patient:
                     return ended.code == 0
                 await asyncio.sleep(_LOOK)

@@ -43,6 +43,7 @@ class Step:
     seconds: float = 0
     cached: bool = False
     done: bool = False
+    failed: bool = False
 
     @property
     def instruction(self) -> str:
@@ -94,8 +95,8 @@ class Progress:
 
     @property
     def exporting(self) -> bool:
-        """Whether an image is being made that will be there even if the builder is killed."""
-        return any(step.name.startswith("exporting to") for step in self._steps.values())
+        """Whether the engine has begun to make the image, and is not known to have given up."""
+        return any(step.name == "exporting to image" and not step.failed for step in self._steps.values())
 
     def table(self) -> str:
         """What came from the cache, and the slowest steps, for the log."""
@@ -105,7 +106,8 @@ class Progress:
             f"{'cached' if step.cached else f'{step.seconds:.1f} s':>9}  {step.name}\n"
             for step in slow[:_SHOWN]
         ]
-        return "".join((f"{self.cached} of {self.layers} layers from cache\n", *rows))
+        first = [f"{self.cached} of {self.layers} layers from cache\n"] if self.layers else []
+        return "".join((*first, *rows))
 
     def failure(self, code: int, dockerfile: str, *, out_of_memory: bool = False) -> Failure:
         """Why a build ended with exit code `code`, which is not 0."""
@@ -130,8 +132,9 @@ class Progress:
             self._end(step, ended[1], ended[2] or "")
 
     def _end(self, step: Step, how: str, what: str) -> None:
-        if how == "DONE":
-            step.done = True
+        step.done = how == "DONE"
+        step.failed = not step.done
+        if step.done:
             step.seconds = _seconds(what)
         elif how.startswith("ERROR") and not step.name.startswith(_NO_MATTER):
             self._failed = self._failed or (step.name, what)
