@@ -28,8 +28,10 @@ CMD ["blacktree", "serve"]
 
 FROM base AS worker
 # git clones; the docker CLI builds. Whoever may use the engine's socket is root on its machine, so this is too.
+# Debian has buildx from trixie on; before, its docker.io speaks BuildKit by itself.
 RUN apt-get update -qq \
-    && apt-get install -qq --no-install-recommends ca-certificates docker.io git \
+    && apt-get install -qq --no-install-recommends ca-certificates git \
+        $(apt-cache show docker-cli docker-buildx >/dev/null 2>&1 && echo docker-cli docker-buildx || echo docker.io) \
     && rm -rf /var/lib/apt/lists/*
 COPY requirements-worker.lock ./
 RUN pip install --quiet --require-hashes -r requirements-worker.lock

@@ -180,4 +180,5 @@ def test_a_worker_gives_what_is_set_or_most_of_its_memory() -> None:
     assert own_limit(Settings()) == Limit(int(machine * 0.75), None)
     assert own_limit(Settings(build_memory="2g", build_cpus=1.5)) == Limit(2 * 2**30, 1.5)
     assert said(Limit(2 * 2**30, 1.5)) == "2.0 GiB of memory and 1.5 CPUs"
+    assert said(Limit(48 * _MIB)) == "48 MiB of memory"
     assert said(Limit()) == "no limit"

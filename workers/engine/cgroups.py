@@ -33,7 +33,7 @@ class Tree:
     """The groups of this machine. A path is that of a group below the root, without a slash before it."""
 
     version: int
-    mounts: Mapping[str, Path]  # controller ▸ where its groups are; version 2 has one place, ""
+    mounts: Mapping[str, Path]  # controller ▸ where its groups are; "" is version 2's one place
 
     def make(self, path: str) -> None:
         """The group, with what limits memory and processors. Raises OSError."""
@@ -125,7 +125,7 @@ def _mounts(version: int, mountinfo: str) -> Iterator[tuple[str, Path]]:
         kind, _, options = right.split(maxsplit=2)
         if root != "/":
             continue
-        if version == 2 and kind == "cgroup2":
+        if kind == "cgroup2":  # beside version 1 it limits nothing, but has the groups all the same
             yield "", Path(place)
         elif version == 1 and kind == "cgroup":
             for option in options.split(","):

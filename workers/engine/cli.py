@@ -126,7 +126,8 @@ class CliBuilder:
         if self._way.kind is Kind.CLASSIC:
             return Remains(began, order.tag, progress.container, progress.images)
         # An engine that has begun to make the image ends that, and names it, whoever is gone.
-        return Remains(began, order.tag, None, ()) if self._way.loads and progress.exporting else None
+        tag = order.push_to if len(order.platforms) > 1 and order.push_to else order.tag
+        return Remains(began, tag, None, ()) if self._way.loads and progress.exporting else None
 
     async def _settle(self, remains: Remains | None) -> None:
         """Wait until the engine is done with a cancelled build, and remove what it has made."""

@@ -68,7 +68,7 @@ def within(limit: Limit, memory: int | None, cpus: float | None) -> Limit:
 
 def said(limit: Limit) -> str:
     """A limit for people."""
-    memory = f"{limit.memory / 2**30:.1f} GiB of memory" if limit.memory else ""
+    memory = f"{_size(limit.memory)} of memory" if limit.memory else ""
     cpus = f"{limit.cpus:g} CPUs" if limit.cpus else ""
     return " and ".join(filter(None, (memory, cpus))) or "no limit"
 
@@ -233,6 +233,10 @@ def _sum(limits: Sequence[Limit]) -> Limit:
         None if None in memory else sum(filter(None, memory)) or None,
         None if None in cpus else sum(filter(None, cpus)) or None,
     )
+
+
+def _size(memory: int) -> str:
+    return f"{memory / 2**30:.1f} GiB" if memory >= 2**30 else f"{memory / 2**20:.0f} MiB"
 
 
 def _machines_memory() -> int:
