@@ -54,9 +54,10 @@ class CliBuilder:
             argv += [part for name, value in values.items() for part in (flag, f"{name}={value}")]
         progress = Progress()
 
-        def read(piece: str) -> None:
-            output(piece)
-            progress.feed(piece)
+        def read(block: str) -> None:
+            output(block)
+            for line in block.split("\n"):
+                progress.feed(line)
 
         ended = await self._run([*argv, str(order.context)], logins, read, {"TMPDIR": str(order.scratch)})
         if ended.code != 0:
