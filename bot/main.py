@@ -34,6 +34,7 @@ from bot.web.api import Api
 from bot.web.app import application
 from bot.webhooks import Receiver
 from config.errors import ConfigError
+from config.fields import size_bytes
 from config.settings import Settings
 from workers.contract.memory import MemoryQueue
 from workers.contract.queue import BotQueue
@@ -133,7 +134,7 @@ async def _working(settings: Settings, store: Store, queue: BotQueue) -> AsyncIt
     """A bot that has all that it needs; gives its URL."""
     secrets = webhook_secrets(settings)
     async with GitHub.connected(settings) as github, _proxy(settings) as proxy:
-        logs = FileLogs(settings.data_dir / "logs")
+        logs = FileLogs(settings.data_dir / "logs", size_bytes(settings.log_budget))
         router = Router(store, proxy, settings)
         grants = Grants(store, queue, github, router, settings)
         progress = Progress(store, logs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from workers.contract.messages import (
 )
 from workers.engine.engine import EngineDown
 from workers.failure import Failure
-from workers.logs import LogSink
+from workers.logs import BUDGET, LogSink
 
 log = structlog.get_logger()
 
@@ -48,12 +49,14 @@ class Attempt:
         credentials: Credentials,
         folder: Path,
         tell: Tell,
+        log_budget: int = BUDGET,
     ) -> None:
+        """`log_budget`: bytes that its log may have."""
         self.ref = ref
         self.spec = spec
         self.credentials = credentials
         self.folder = folder  # made and removed by `opened`
-        self.log = LogSink(tell, ref.job, ref.attempt, credentials.secrets())
+        self.log = LogSink(tell, ref.job, ref.attempt, credentials.secrets(), log_budget)
         self.steps: list[StepReport] = []
         self.committing = False
         self._tell = tell
@@ -125,12 +128,13 @@ class Attempt:
             log.exception("unexpected time-out")
             return self._failed(Fault.OURS, "internal", "Something on the worker did not answer in time")
         except Exception as error:
-            log.exception("attempt broke")
+            log.error("attempt broke", exception=self.log.masked(traceback.format_exc()))
             sentence = f"The worker failed unexpectedly ({type(error).__name__}); see its log"
             return self._failed(Fault.OURS, "internal", sentence)
         return Succeeded(image=image)
 
     def _failed(self, fault: Fault, reason: str, sentence: str) -> Failed:
+        sentence = self.log.masked(sentence)  # it may quote what was printed
         self.log.line(f"✗ {sentence}")
         return Failed(fault=fault, reason=reason, sentence=sentence, step=self.step_now)
 

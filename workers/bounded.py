@@ -151,11 +151,12 @@ class Bounded:
         self._lost = self._lost_lines = 0
         if self._live:
             return f"\n… {much} are lost: the bot did not take them in time …\n".encode()
-        return f"\n… {much} are left out: a log keeps its start and its end, {_megabytes(self._budget)} …\n".encode()
+        kept = f"its start and its end, {_megabytes(self._budget)}"
+        return f"\n… {much} are left out: a log keeps {kept} …\n".encode()
 
 
 def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+    return f"{size / 1024**2:,.1f} MB"
 
 
 def _pieces(text: bytes, most: int) -> Iterator[bytes]:

@@ -34,10 +34,9 @@ def forms(secret: str) -> Forms:
     """No form contains a line end: each line of a secret counts by itself."""
     lines = {line.strip() for line in secret.splitlines()}
     texts = {secret, secret.strip(), *lines}
-    whole = {form for text in texts for form in _texts(text)}
-    wrapped = {text for text in texts if _TOKEN.fullmatch(text)}
-    for raw in {secret, secret.replace("\r\n", "\n")}:
-        wrapped |= {*_binaries(_bytes(raw))}
+    binaries = {coded for raw in (secret, secret.replace("\r\n", "\n")) for coded in _binaries(_bytes(raw))}
+    whole = {form for text in texts for form in _texts(text)} | {middle for middle, _ in binaries}
+    wrapped = {text for text in texts if _TOKEN.fullmatch(text)} | {end for _, end in binaries}
     return Forms(_usable(map(_bytes, whole)), _usable(map(_bytes, wrapped)))
 
 
@@ -45,9 +44,7 @@ def _usable(found: Iterator[bytes]) -> frozenset[bytes]:
     """As they look after cleaning, too."""
     both = {form for raw in found for form in (raw, plain(raw))}
     return frozenset(
-        form
-        for form in both
-        if len(form.strip()) >= SHORTEST and b"\n" not in form and b"\r" not in form
+        form for form in both if len(form.strip()) >= SHORTEST and b"\n" not in form and b"\r" not in form
     )
 
 
@@ -81,7 +78,12 @@ def _jsons(text: str) -> Iterator[str]:
 def _markups(text: str) -> Iterator[str]:
     """HTML and XML, with the ways of writing quotes of Python, Go and XML's own."""
     yield html.escape(text, quote=False)
-    for double, single in (("&quot;", "&#x27;"), ("&#34;", "&#39;"), ("&quot;", "&#39;"), ("&quot;", "&apos;")):
+    for double, single in (
+        ("&quot;", "&#x27;"),
+        ("&#34;", "&#39;"),
+        ("&quot;", "&#39;"),
+        ("&quot;", "&apos;"),
+    ):
         yield html.escape(text, quote=False).replace('"', double).replace("'", single)
 
 
@@ -100,21 +102,31 @@ def _quotings(text: str) -> Iterator[str]:
     yield ascii(text)[1:-1]
 
 
-def _binaries(raw: bytes) -> Iterator[str]:
-    """Base64 and hex, where they begin and end with the secret or have it in their middle."""
-    yield raw.hex()
-    yield raw.hex().upper()
-    for coded in (_base64(raw, before) for before in range(3)):
-        yield coded
-        yield coded.replace("+", "-").replace("/", "_")
+def _binaries(raw: bytes) -> Iterator[tuple[str, str]]:
+    """Hex and base64: where the secret is in the middle of something, and where it is the end of it."""
+    yield raw.hex(), raw.hex()
+    yield raw.hex().upper(), raw.hex().upper()
+    for before in range(3):
+        middle, end = _base64(raw, before)
+        yield middle, end
+        yield _url_safe(middle), _url_safe(end)
         if len(raw) <= _TWICE:
-            yield from (_base64(coded.encode(), before) for before in range(3))
+            for again in range(3):
+                yield _base64(_bytes(middle), again)[0], _base64(_bytes(end), again)[1]
 
 
-def _base64(raw: bytes, before: int) -> str:
-    """The characters of base64 that `raw` alone decides, `before` bytes after a multiple of three."""
+def _base64(raw: bytes, before: int) -> tuple[str, str]:
+    """The characters of base64 that `raw` alone decides, `before` bytes after a multiple of three.
+
+    The second time as the end of all, with its padding.
+    """
     coded = base64.b64encode(b"\0" * before + raw).decode()
-    return coded[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
+    start = -(-before * 8 // 6)
+    return coded[start : (before + len(raw)) * 8 // 6], coded[start:]
+
+
+def _url_safe(coded: str) -> str:
+    return coded.replace("+", "-").replace("/", "_")
 
 
 def _bytes(text: str) -> bytes:
