@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 import structlog
 
-from workers.bounded import Bounded
+from workers.bounded import MEMORY, Bounded
 from workers.cleaning import Cleaner, plain
 from workers.contract.messages import LogChunk
 from workers.masking import Masker
@@ -22,7 +22,8 @@ _RAW = 64 * 1024  # characters that are cleaned and masked at once
 _FLUSH = 0.3  # seconds
 _MARK = 30.0  # seconds
 _LAST = 4.0  # seconds that the end of a log may take to be told
-_LAST_WORDS = 64 * 1024  # bytes of it that are told if that was not enough
+_LAST_WORDS = 64 * 1024  # bytes of it that are told if that was not enough …
+_LAST_WORDS_IN = 1.0  # … and the seconds for that
 
 Tell = Callable[[LogChunk], Awaitable[None]]
 
@@ -31,9 +32,15 @@ class LogSink:
     """Takes text at any speed, without waiting; its pump tells the bot."""
 
     def __init__(
-        self, tell: Tell, job: str, attempt: int, secrets: Iterable[str] = (), budget: int = BUDGET
+        self,
+        tell: Tell,
+        job: str,
+        attempt: int,
+        secrets: Iterable[str] = (),
+        budget: int = BUDGET,
+        memory: int = MEMORY,
     ) -> None:
-        """`budget`: bytes that the whole log may have."""
+        """`budget`: bytes that the whole log may have; `memory`: that may wait here, compressed."""
         self._tell = tell
         self._job = job
         self._attempt = attempt
@@ -42,7 +49,7 @@ class LogSink:
         self._raw: list[str] = []
         self._raw_size = 0
         self._line_open = False
-        self._waiting = Bounded(max(budget, _LEAST_BUDGET))
+        self._waiting = Bounded(max(budget, _LEAST_BUDGET), memory)
         self._offset = 0
         self._due = asyncio.Event()
         self._closing = False
@@ -65,7 +72,7 @@ class LogSink:
 
     @contextlib.asynccontextmanager
     async def pumped(self, last: float = _LAST) -> AsyncIterator[LogSink]:
-        """Tell the bot what is written inside; at the end wait about `last` seconds for the rest."""
+        """Tell the bot what is written inside; at the end wait for the rest, `last` seconds and a little."""
         pump = asyncio.create_task(self._pump(last))
         try:
             yield self
@@ -73,7 +80,7 @@ class LogSink:
             self._closing = True
             self._due.set()
             try:
-                await asyncio.wait({pump}, timeout=1.25 * last)
+                await asyncio.wait({pump}, timeout=last + _LAST_WORDS_IN)
             finally:
                 if not pump.done():
                     pump.cancel()
