@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 import structlog
 
 from workers.bounded import MEMORY, Bounded
-from workers.cleaning import Cleaner, plain
+from workers.cleaning import Cleaner
 from workers.contract.messages import LogChunk
 from workers.masking import Masker
 
@@ -68,7 +68,7 @@ class LogSink:
 
     def masked(self, text: str) -> str:
         """A text that leaves the worker by another way, as the log would show it."""
-        return self._masker.masked(plain(text.encode(errors="replace")).decode())
+        return self._masker.masked(text)
 
     @contextlib.asynccontextmanager
     async def pumped(self, last: float = _LAST) -> AsyncIterator[LogSink]:

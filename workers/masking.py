@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
+from workers.cleaning import plain
 from workers.forms import Forms, forms
 
 MASK = b"***"
@@ -88,8 +89,8 @@ class Masker:
         return self._given(len(self._held))
 
     def masked(self, text: str) -> str:
-        """A text by itself, masked."""
-        raw = text.encode(errors="replace")
+        """A text by itself, without what steers a terminal, masked."""
+        raw = plain(text.encode(errors="replace"))
         return b"".join(_shown(raw, self._spans(raw), 0, len(raw))).decode()
 
     def _given(self, certain: int) -> bytes:

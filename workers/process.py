@@ -99,6 +99,12 @@ def _places(program: str, env: Mapping[str, str]) -> list[str]:
     return [""] if os.sep in program else env.get("PATH", os.defpath).split(os.pathsep)
 
 
+def lines(block: str) -> list[str]:
+    """The lines of a block, each with its newline; the last one without if the block has none."""
+    *whole, rest = block.split("\n")
+    return [f"{line}\n" for line in whole] + ([rest] if rest else [])
+
+
 async def _read(reader: asyncio.StreamReader, output: Output, tail: _Tail) -> None:
     blocks = Blocks()
 

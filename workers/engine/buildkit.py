@@ -56,7 +56,7 @@ class CliBuilder:
 
         def read(block: str) -> None:
             output(block)
-            for line in block.split("\n"):
+            for line in process.lines(block):
                 progress.feed(line)
 
         ended = await self._run([*argv, str(order.context)], logins, read, {"TMPDIR": str(order.scratch)})
