@@ -37,6 +37,7 @@ from bot.web.app import application
 from bot.web.visitors import Visitors
 from bot.webhooks import Receiver
 from config.errors import ConfigError
+from config.fields import size_bytes
 from config.settings import Settings
 from workers.contract.memory import MemoryQueue
 from workers.contract.queue import BotQueue
@@ -138,7 +139,7 @@ async def _working(settings: Settings, store: Store, queue: BotQueue, held: Secr
     """A bot that has all that it needs; gives its URL."""
     secrets = webhook_secrets(settings)
     async with GitHub.connected(settings) as github:
-        logs = FileLogs(settings.data_dir / "logs")
+        logs = FileLogs(settings.data_dir / "logs", size_bytes(settings.log_budget))
         progress = Progress(store, logs)
         receiver = Receiver(store, secrets)
         visitors = Visitors(store, settings, _wake)

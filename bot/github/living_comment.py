@@ -137,7 +137,9 @@ async def _place(session: AsyncSession, job: Job, base_url: str, logs: LogStore)
 
 async def _log(job: Job, logs: LogStore) -> str:
     """The end of a failed job's log, in which secrets are masked already."""
-    return texts.tail(await logs.read(job.id, job.attempt)) if job.state is JobState.FAILED else ""
+    if job.state is not JobState.FAILED:
+        return ""
+    return texts.tail(await logs.tail(job.id, job.attempt, texts.TAIL_LINES))
 
 
 def _problem(job: Job) -> str:
