@@ -139,15 +139,20 @@ class Router:
         """The environment with a port of the proxy's, where it needs one and has none yet."""
         if seen.port is not None or not self._proxy.needs_port or self._settings.domain:
             return seen
-        first, last = map(int, self._settings.proxy_ports.split("-"))
         async with self._store.transaction() as session:
-            taken = set((await session.exec(select(Environment.port))).all())
             environment = await session.get_one(Environment, seen.id)
-            free = (port for port in range(first, last + 1) if port not in taken and _is_free(port))
-            environment.port = next(free, None)
-        if environment.port is None:
-            raise ConfigError(f"PROXY_PORTS: all of {self._settings.proxy_ports} are taken")
+            environment.port = await free_port(session, self._settings)
         return environment
+
+
+async def free_port(session: AsyncSession, settings: Settings) -> int:
+    """A port of PROXY_PORTS that no environment has. Raises ConfigError if all are taken."""
+    first, last = map(int, settings.proxy_ports.split("-"))
+    taken = set((await session.exec(select(Environment.port))).all())
+    for port in range(first, last + 1):
+        if port not in taken and _is_free(port):
+            return port
+    raise ConfigError(f"PROXY_PORTS: all of {settings.proxy_ports} are taken")
 
 
 async def retire(session: AsyncSession, repository_id: int, name: str) -> None:
