@@ -38,8 +38,8 @@ def labels(worker: str, spec: DeploySpec, ref: AttemptRef) -> dict[str, str]:
 
 
 def release_labels(spec: DeploySpec) -> dict[str, str]:
-    """Labels, with their prefix, of what serves: its release, and how it is ended."""
-    return prefixed({"release": spec.release, "grace": f"{spec.grace:g}"})
+    """Labels, with their prefix, of what serves: its release, and how it is ended and restarted."""
+    return prefixed({"release": spec.release, "grace": f"{spec.grace:g}", "restart": spec.restart})
 
 
 def prefixed(told: Mapping[str, str]) -> dict[str, str]:

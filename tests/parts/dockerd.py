@@ -27,7 +27,9 @@ class Dockerd:
 
     client: docker.DockerClient
 
-    def __init__(self, size: str = "1g") -> None:
+    def __init__(self, size: str = "1g", *flags: str) -> None:
+        """`flags` are further ones of dockerd's."""
+        self._flags = flags
         self.folder = Path(tempfile.mkdtemp(prefix="blacktree-dockerd-"))
         self.url = f"unix://{self.folder / 'socket'}"
         self.disk = self.folder / "data"
@@ -80,7 +82,7 @@ class Dockerd:
             "dockerd", "--data-root", str(self.disk), "--exec-root", str(self.folder / "exec"),
             "--pidfile", str(self.folder / "pid"), "--host", self.url, "--bridge", self._bridge,
             "--containerd", self._address, "--iptables=false",
-            "--default-address-pool", f"base={pool},size=28",
+            "--default-address-pool", f"base={pool},size=28", *self._flags,
         ]  # fmt: skip
         self._dockerd = Child(argv, os.environ, self.folder, self.folder / "log")
         wait_for(self._answers, f"dockerd ({self.folder / 'log'}) answers", _START)

@@ -82,7 +82,7 @@ async def test_a_healthy_release_is_switched_to(bot: Bot, engine: Engine, base: 
     [container] = engine.containers(f"io.blacktree.worker={name}")
     host = container.attrs["HostConfig"]
     assert (host["Memory"], host["NanoCpus"], host["PidsLimit"]) == (64 * 2**20, 500_000_000, 50)
-    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    assert host["RestartPolicy"]["Name"] == "always"
     assert host["Init"] is True
     assert "no-new-privileges" in host["SecurityOpt"]
     assert "COLOUR=green" in container.attrs["Config"]["Env"]
@@ -381,7 +381,7 @@ async def test_without_a_proxy_the_port_stays_and_the_log_says_that_there_is_dow
     assert "serves again" in bot.log("r3")
     [container] = engine.containers(f"io.blacktree.worker={name}")
     assert not str(container.name).endswith(".aside")
-    assert container.attrs["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert container.attrs["HostConfig"]["RestartPolicy"]["Name"] == "always"
     assert len(engine.volumes(f"io.blacktree.worker={name}")) == 1
 
 

@@ -1,131 +1,162 @@
-"""kill -9 of a worker in each step: nothing goes on, and its next start removes all that it left."""
+"""A worker or an engine is killed in a deploy: the old release serves, and nothing of the new one stays."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 
 from config.settings import Settings
-from tests.parts.engine import Engine
+from tests.parts.dockerd import Dockerd
+from tests.parts.engine import BASE_IMAGE, Engine
 from tests.workers.bot import Bot
-from tests.workers.conftest import TOKEN, GitHost
-from tests.workers.test_build import spec
-from tests.workers.test_process import alive
-from tests.workers.victim import Orders
-from workers import main
-from workers.build import temporary_prefix
+from tests.workers.test_deploy import SERVE, deployed, leftovers, page, releases, spec
 from workers.contract.memory import MemoryQueue
-from workers.contract.messages import BuildSpec, Credentials, RegistryLogin
-from workers.engine.login import places
-from workers.janitor import config_prefix
+from workers.contract.messages import Failed, Fault, Succeeded
+from workers.engine.docker import DockerEngine
+from workers.engine.engine import Builder
+from workers.tools import Tools
+from workers.worker import Worker
 
-
-@pytest.fixture
-async def silent_registry() -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """Takes connections and never answers; its address, and whether somebody has come."""
-    came, over = asyncio.Event(), asyncio.Event()
-
-    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        came.set()
-        await over.wait()
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", came
-        over.set()
-
-
-def left(settings: Settings, engine: Engine) -> list[str]:
-    """What is left of attempts, in the order in which they make it."""
-    work, name = settings.data_dir / "work", settings.worker
-    images = engine.client.images.list()
-    temporary = [tag for image in images for tag in image.tags if f":{temporary_prefix(name)}" in tag]
-    configs = places(os.environ).glob(f"{config_prefix(name, settings.data_dir)}*")
-    containers = engine.containers(f"io.blacktree.command={config_prefix(name, settings.data_dir)}")
-    return [
-        *(["folder"] if list(work.iterdir()) else []),
-        *(["login"] if list(configs) else []),
-        *(["tag"] if temporary else []),
-        *(["container"] if containers else []),
-    ]
+DEPLOYER = Path(__file__).with_name("deployer.py")
 
 
 @contextlib.asynccontextmanager
-async def killed_later(settings: Settings, job: BuildSpec, login: str) -> AsyncIterator[None]:
-    """A worker that does `job` in a process of its own, killed at the end of the block."""
-    logins = [RegistryLogin(host=login, username="u", password="p")]
-    credentials = Credentials(git_username="x-access-token", git_password=TOKEN, registries=logins)
-    orders = Orders(data_dir=str(settings.data_dir), name=settings.worker, spec=job, credentials=credentials)
-    victim = await asyncio.create_subprocess_exec(
-        "setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "tests.workers.victim",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+async def at_work(settings: Settings, tools: Tools, queue: MemoryQueue) -> AsyncIterator[None]:
+    async def builder() -> Builder:
+        return tools.builder
+
+    worker = Worker(settings, queue, tools.engine, builder, os.environ)
+    running = asyncio.create_task(worker.run())
     try:
-        assert victim.stdin is not None
-        victim.stdin.write(orders.model_dump_json().encode())
-        victim.stdin.close()
         yield
     finally:
-        victim.kill()
-        await victim.wait()
+        worker.stop(now=True)
+        await asyncio.wait_for(running, 30)
 
 
-async def until(seen: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not seen():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+async def killed(folder: Path, name: str, release: str, step: str, told: Any) -> None:
+    """Deploy in another process, and kill -9 it when it has done `step`, or its command says `there`."""
+    order = {"worker": name, "owner": name, "job": release, "step": step, "folder": str(folder / "x"),
+             "spec": told.model_dump(mode="json")}  # fmt: skip
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, str(DEPLOYER), json.dumps(order), stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    said = b""
+    try:
+        async with asyncio.timeout(30):
+            while b"there" not in said.split():
+                line = await child.stdout.readline()
+                assert line, said.decode()
+                said += line
+    finally:
+        child.kill()
+        await child.wait()
 
 
-async def started_again(settings: Settings, queue: MemoryQueue, bot: Bot) -> None:
-    """Start the worker anew, in this process, and stop it when it works."""
-    worker = main.worker(settings, queue, os.environ)
-    running = asyncio.create_task(worker.run())
-    await bot.until(lambda: bot.beats)
-    worker.stop()
-    await asyncio.wait_for(running, 30)
+@pytest.mark.parametrize("step", ["pull", "release", "start", "check", "switch"])
+async def test_a_worker_killed_in_any_step_leaves_the_old_release_serving_and_nothing_new(
+    bot: Bot, engine: Engine, base: str, name: str, tmp_path: Path,
+    settings: Settings, tools: Tools, queue: MemoryQueue, step: str,
+) -> None:  # fmt: skip
+    async with at_work(settings, tools, queue):
+        await deployed(bot, base, "old")
+    before = leftovers(engine, name)
+    command = ["sh", "-c", "echo there; sleep 60"] if step == "release" else None
+
+    new = spec(base, "new", SERVE.format("new"), replicas=2, networks=["back"], release_command=command)
+
+    await killed(tmp_path, name, "new", step, new)
+
+    assert await page(bot.readies[0].addresses[0]) == "old\n"
+    assert (len(leftovers(engine, name)) > len(before)) is (step != "pull")
+    bot.retired = ["new"]
+    async with at_work(settings, tools, queue):
+        await bot.until(lambda: leftovers(engine, name) == before)
+    assert await page(bot.readies[0].addresses[0]) == "old\n"
 
 
-@pytest.mark.parametrize(
-    ("step", "leaves"),
-    [
-        ("checkout", ["folder"]),
-        ("build", ["folder", "login"]),
-        ("push", ["folder", "login", "tag"]),
-    ],
-)
-async def test_after_kill_9_nothing_goes_on_and_the_next_start_removes_what_is_left(
-    step: str,
-    leaves: list[str],
-    settings: Settings,
-    queue: MemoryQueue,
-    bot: Bot,
-    git: GitHost,
-    engine: Engine,
-    name: str,
-    base: str,
-    silent_registry: tuple[str, asyncio.Event],
+async def test_the_next_attempt_takes_away_what_a_killed_one_left(
+    bot: Bot, engine: Engine, base: str, name: str, tmp_path: Path,
+    settings: Settings, tools: Tools, queue: MemoryQueue,
+) -> None:  # fmt: skip
+    told = spec(base, "new", SERVE.format("new"), replicas=2)
+    await killed(tmp_path, name, "new", "check", told)
+    async with at_work(settings, tools, queue):
+        ended = await bot.run("new", told)
+    assert isinstance(ended.result, Succeeded)
+    assert releases(engine, name) == ["new", "new"]
+
+
+@pytest.mark.parametrize("script", [SERVE.format("new"), "sleep 60"], ids=["healthy", "not yet"])
+async def test_without_a_proxy_the_old_release_serves_again_after_its_worker_was_killed(
+    bot: Bot, engine: Engine, base: str, name: str, tmp_path: Path, free_port: Callable[[], int],
+    settings: Settings, tools: Tools, queue: MemoryQueue, script: str,
+) -> None:  # fmt: skip
+    port = free_port()
+    async with at_work(settings, tools, queue):
+        old = spec(base, "old", SERVE.format("old"), host_port=port)
+        assert isinstance((await bot.run("old", old)).result, Succeeded)
+    before = leftovers(engine, name)
+
+    await killed(tmp_path, name, "new", "start", spec(base, "new", script, host_port=port, serving="old"))
+
+    assert releases(engine, name) == ["new", "old"]
+    bot.retired = ["new"]
+    async with at_work(settings, tools, queue):
+        await bot.until(lambda: leftovers(engine, name) == before)
+        await bot.until(lambda: [state.running for state in bot.beats[-1].containers] == [True])
+    assert await page(f"127.0.0.1:{port}") == "old\n"
+
+
+@pytest.mark.parametrize(("step", "live_restore"), [("release", False), ("check", True)])
+async def test_an_engine_killed_in_a_deploy_leaves_the_old_release_serving_and_nothing_new(
+    bot: Bot, name: str, settings: Settings, tools: Tools, queue: MemoryQueue, step: str, live_restore: bool
 ) -> None:
-    address, came = silent_registry
-    marker = "7" + str(int(name[-6:], 16))
-    slow = f"RUN sleep {marker}\n" if step == "build" else ""
-    sha = git.commit({"Dockerfile": f"FROM {base}\nLABEL of={name}\n{slow}"})
-    if step == "checkout":
-        git.before_fetch.clear()
-    reference = f"{address}/{name}/shop"
-    async with killed_later(settings, spec(git, sha, name, reference, push=True), address):
-        if step == "build":
-            await until(lambda: any(line.startswith("sleep") for line in alive(marker)))
-        else:
-            await asyncio.wait_for((git.fetching if step == "checkout" else came).wait(), 30)
-    await until(lambda: not alive(marker))
-    await until(lambda: not alive(str(settings.data_dir)))
-    assert left(settings, engine) == leaves
+    command = ["sh", "-c", "echo there; sleep 60"] if step == "release" else None
+    with Dockerd("300m", *(["--live-restore"] if live_restore else [])) as own:
+        port = DockerEngine(own.environ, name)
+        tools = Tools(**{**vars(tools), "engine": port})
+        async with at_work(settings.model_copy(update={"disk_free": "1m"}), tools, queue):
+            await deployed(bot, BASE_IMAGE, "old")
+            [old] = own.client.containers.list()
+            started = old.attrs["State"]["StartedAt"]
+            await bot.offer("new", spec(BASE_IMAGE, "new", "sleep 60", release_command=command,
+                                        probe={"timeout": 60, "interval": 0.1}))  # fmt: skip
+            await bot.until(lambda: bot.started("new", step))
+            await bot.until(lambda: len(own.client.containers.list()) > 1 or None)
 
-    await started_again(settings, queue, bot)
+            await asyncio.to_thread(own.kill)
+            ended = await bot.finished("new")
+            await asyncio.to_thread(own.start)
 
-    assert left(settings, engine) == []
+            assert isinstance(ended.result, Failed)
+            assert (ended.result.fault, ended.result.reason) == (Fault.OURS, "engine_gone")
+            bot.retired = ["new"]
+            await bot.until(
+                lambda: (
+                    [(state.release, state.running) for state in bot.beats[-1].containers] == [("old", True)]
+                )
+            )
+            await serving(bot.readies[0].addresses[0], "old\n")
+            old.reload()
+            assert (old.attrs["State"]["StartedAt"] == started) is live_restore
+
+
+async def serving(address: str, text: str) -> None:
+    """Returns once `address` answers with `text`."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(httpx2.HTTPError):
+                assert await page(address) == text
+                return
+            await asyncio.sleep(0.1)
