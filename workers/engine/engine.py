@@ -15,6 +15,11 @@ from workers.engine.services import Swarm
 PREFIX = "io.blacktree."
 
 
+def prefixed(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels as the engine knows them, so that they are nobody else's."""
+    return {PREFIX + name: value for name, value in labels.items()}
+
+
 class EngineDown(Exception):
     """The engine does not answer. Its text says which, and why."""
 
