@@ -76,7 +76,7 @@ def test_what_a_container_gets_unless_it_asks_for_more() -> None:
     ("test", "has"), [(None, False), ([], False), (["NONE"], False), (["CMD-SHELL", "x"], True)]
 )
 def test_an_image_has_a_healthcheck_of_its_own_or_none(test: list[str] | None, has: bool) -> None:
-    config = {
+    config: dict[str, Any] = {
         "ExposedPorts": {"9/udp": {}, "81/tcp": {}, "80/tcp": {}},
         "Healthcheck": test and {"Test": test},
     }
