@@ -1,6 +1,6 @@
 """A deploy in a process of its own, to be killed: it halts once it has done a step.
 
-Argument: JSON with worker, release, step, and the spec. It prints the log, then `there`.
+Argument: JSON with worker, release, step, and the spec. It prints the log, then `HALTED`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Silent:
 
 
 async def _halt() -> None:
-    print("there", flush=True)
+    print("HALTED", flush=True)
     await asyncio.Event().wait()
 
 

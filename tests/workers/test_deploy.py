@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -57,6 +58,16 @@ def leftovers(engine: Engine, name: str) -> list[str]:
 async def page(address: str) -> str:
     async with httpx2.AsyncClient(trust_env=False) as client:
         return (await client.get(f"http://{address}/")).text
+
+
+async def serving(address: str, text: str) -> None:
+    """Returns once `address` answers with `text`."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(httpx2.HTTPError):
+                assert await page(address) == text
+                return
+            await asyncio.sleep(0.1)
 
 
 def in_volume(engine: Engine, base: str, volume: str, command: list[str]) -> bytes:
@@ -377,7 +388,7 @@ async def test_without_a_proxy_the_port_stays_and_the_log_says_that_there_is_dow
     ended = await bot.run("r3", spec(base, "r3", "exit 5", serving="r2", **told))
 
     assert isinstance(ended.result, Failed)
-    assert await page(f"127.0.0.1:{port}") == "r2\n"
+    await serving(f"127.0.0.1:{port}", "r2\n")
     assert "serves again" in bot.log("r3")
     [container] = engine.containers(f"io.blacktree.worker={name}")
     assert not str(container.name).endswith(".aside")

@@ -11,14 +11,13 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from config.settings import Settings
 from tests.parts.dockerd import Dockerd
 from tests.parts.engine import BASE_IMAGE, Engine
 from tests.workers.bot import Bot
-from tests.workers.test_deploy import SERVE, deployed, leftovers, page, releases, spec
+from tests.workers.test_deploy import SERVE, deployed, leftovers, page, releases, serving, spec
 from workers.contract.memory import MemoryQueue
 from workers.contract.messages import Failed, Fault, Succeeded
 from workers.engine.docker import DockerEngine
@@ -43,8 +42,8 @@ async def at_work(settings: Settings, tools: Tools, queue: MemoryQueue) -> Async
         await asyncio.wait_for(running, 30)
 
 
-async def killed(folder: Path, name: str, release: str, step: str, told: Any) -> None:
-    """Deploy in another process, and kill -9 it when it has done `step`, or its command says `there`."""
+async def killed(folder: Path, name: str, release: str, step: str, told: Any, words: str = "HALTED") -> None:
+    """Deploy in another process, and kill -9 it when it has done `step`, or when its log has `words`."""
     order = {"worker": name, "owner": name, "job": release, "step": step, "folder": str(folder / "x"),
              "spec": told.model_dump(mode="json")}  # fmt: skip
     child = await asyncio.create_subprocess_exec(
@@ -54,7 +53,7 @@ async def killed(folder: Path, name: str, release: str, step: str, told: Any) ->
     said = b""
     try:
         async with asyncio.timeout(30):
-            while b"there" not in said.split():
+            while words.encode() not in said:
                 line = await child.stdout.readline()
                 assert line, said.decode()
                 said += line
@@ -71,7 +70,7 @@ async def test_a_worker_killed_in_any_step_leaves_the_old_release_serving_and_no
     async with at_work(settings, tools, queue):
         await deployed(bot, base, "old")
     before = leftovers(engine, name)
-    command = ["sh", "-c", "echo there; sleep 60"] if step == "release" else None
+    command = ["sh", "-c", "echo HALTED; sleep 60"] if step == "release" else None
 
     new = spec(base, "new", SERVE.format("new"), replicas=2, networks=["back"], release_command=command)
 
@@ -97,10 +96,14 @@ async def test_the_next_attempt_takes_away_what_a_killed_one_left(
     assert releases(engine, name) == ["new", "new"]
 
 
-@pytest.mark.parametrize("script", [SERVE.format("new"), "sleep 60"], ids=["healthy", "not yet"])
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [(SERVE.format("new"), "HALTED"), ("sleep 60", "HALTED"), ("sleep 60", "so there is downtime")],
+    ids=["when the new one is healthy", "when it is not", "while the old one stops"],
+)
 async def test_without_a_proxy_the_old_release_serves_again_after_its_worker_was_killed(
     bot: Bot, engine: Engine, base: str, name: str, tmp_path: Path, free_port: Callable[[], int],
-    settings: Settings, tools: Tools, queue: MemoryQueue, script: str,
+    settings: Settings, tools: Tools, queue: MemoryQueue, script: str, words: str,
 ) -> None:  # fmt: skip
     port = free_port()
     async with at_work(settings, tools, queue):
@@ -108,21 +111,23 @@ async def test_without_a_proxy_the_old_release_serves_again_after_its_worker_was
         assert isinstance((await bot.run("old", old)).result, Succeeded)
     before = leftovers(engine, name)
 
-    await killed(tmp_path, name, "new", "start", spec(base, "new", script, host_port=port, serving="old"))
+    new = spec(base, "new", script, host_port=port, serving="old")
 
-    assert releases(engine, name) == ["new", "old"]
+    await killed(tmp_path, name, "new", "start", new, words)
+
+    assert any(name.endswith(".aside") for name in leftovers(engine, name))
     bot.retired = ["new"]
     async with at_work(settings, tools, queue):
         await bot.until(lambda: leftovers(engine, name) == before)
         await bot.until(lambda: [state.running for state in bot.beats[-1].containers] == [True])
-    assert await page(f"127.0.0.1:{port}") == "old\n"
+    await serving(f"127.0.0.1:{port}", "old\n")
 
 
 @pytest.mark.parametrize(("step", "live_restore"), [("release", False), ("check", True)])
 async def test_an_engine_killed_in_a_deploy_leaves_the_old_release_serving_and_nothing_new(
     bot: Bot, name: str, settings: Settings, tools: Tools, queue: MemoryQueue, step: str, live_restore: bool
 ) -> None:
-    command = ["sh", "-c", "echo there; sleep 60"] if step == "release" else None
+    command = ["sh", "-c", "echo HALTED; sleep 60"] if step == "release" else None
     with Dockerd("300m", *(["--live-restore"] if live_restore else [])) as own:
         port = DockerEngine(own.environ, name)
         tools = Tools(**{**vars(tools), "engine": port})
@@ -150,13 +155,3 @@ async def test_an_engine_killed_in_a_deploy_leaves_the_old_release_serving_and_n
             await serving(bot.readies[0].addresses[0], "old\n")
             old.reload()
             assert (old.attrs["State"]["StartedAt"] == started) is live_restore
-
-
-async def serving(address: str, text: str) -> None:
-    """Returns once `address` answers with `text`."""
-    async with asyncio.timeout(20):
-        while True:
-            with contextlib.suppress(httpx2.HTTPError):
-                assert await page(address) == text
-                return
-            await asyncio.sleep(0.1)
