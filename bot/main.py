@@ -24,6 +24,7 @@ from bot.logs import FileLogs, LogStore
 from bot.processing import Processor
 from bot.progress import Progress
 from bot.routing.caddy import Caddy
+from bot.routing.caddy_config import Serving
 from bot.routing.caddy_process import CaddyProcess
 from bot.routing.proxy import Direct, Proxy
 from bot.routing.router import Router
@@ -33,6 +34,7 @@ from bot.sweeps.scheduler import sweeping
 from bot.vault import Vault
 from bot.web.api import Api
 from bot.web.app import application
+from bot.web.visitors import Visitors
 from bot.webhooks import Receiver
 from config.errors import ConfigError
 from config.settings import Settings
@@ -135,14 +137,15 @@ async def _first(*events: asyncio.Event, seconds: float) -> None:
 async def _working(settings: Settings, store: Store, queue: BotQueue, held: Secrets) -> AsyncIterator[str]:
     """A bot that has all that it needs; gives its URL."""
     secrets = webhook_secrets(settings)
-    async with GitHub.connected(settings) as github, _proxy(settings) as proxy:
+    async with GitHub.connected(settings) as github:
         logs = FileLogs(settings.data_dir / "logs")
-        router = Router(store, proxy, settings)
-        grants = Grants(store, queue, github, router, held, settings)
         progress = Progress(store, logs)
         receiver = Receiver(store, secrets)
-        web = application(receiver, Api(store, logs, settings.api_token), store, queue)
-        async with _http(web, settings) as url:
+        visitors = Visitors(store, settings, _wake)
+        web = application(receiver, Api(store, logs, settings.api_token), store, queue, visitors)
+        async with _http(web, settings) as url, _proxy(settings, _reached(settings, url)) as proxy:
+            router = Router(store, proxy, settings, held, _reached(settings, url))
+            grants = Grants(store, queue, github, router, held, settings)
             log.info(
                 "bot started",
                 url=url,
@@ -153,20 +156,38 @@ async def _working(settings: Settings, store: Store, queue: BotQueue, held: Secr
             )
             async with _owned(
                 queue.serve(grants.answer, progress.hear, progress.bury),
-                _steadily("leading", lambda: _lead(store, queue, logs, github, router, settings)),
+                _steadily("leading", lambda: _lead(store, queue, logs, github, router, proxy, settings)),
             ):
                 yield url
 
 
+async def _wake(environment: int) -> None:
+    """Somebody asks for an environment that sleeps."""
+    log.info("an environment is asked for", environment=environment)
+
+
+def _reached(settings: Settings, url: str) -> str:
+    """HOST:PORT at which the proxy reaches the bot that listens at `url`."""
+    here = urlsplit(url)
+    anywhere = here.hostname in ("0.0.0.0", "::", None)  # noqa: S104
+    return settings.proxy_bot or (f"127.0.0.1:{here.port}" if anywhere else here.netloc)
+
+
 async def _lead(
-    store: Store, queue: BotQueue, logs: LogStore, github: GitHub, router: Router, settings: Settings
+    store: Store,
+    queue: BotQueue,
+    logs: LogStore,
+    github: GitHub,
+    router: Router,
+    proxy: Proxy,
+    settings: Settings,
 ) -> None:
     """The work that only one bot does at a time, until that is lost."""
     dispatcher, reporter = Dispatcher(store, queue), Reporter(store, github, settings, logs)
     async with store.leadership() as lost:
         log.info("leading")
         async with (
-            sweeping(store, queue, logs, dispatcher, reporter, github, settings),
+            sweeping(store, queue, logs, dispatcher, reporter, github, proxy, settings),
             _owned(
                 _steadily("processing", Processor(store, github, settings).run),
                 _steadily("dispatch", dispatcher.run),
@@ -214,15 +235,16 @@ async def _owned(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _proxy(settings: Settings) -> AsyncIterator[Proxy]:
+async def _proxy(settings: Settings, bot: str) -> AsyncIterator[Proxy]:
     if settings.proxy == "none":
         yield Direct()
     elif settings.proxy == "caddy":
-        async with CaddyProcess.running(settings.data_dir / "caddy", settings.proxy_bind) as caddy:
+        folder = settings.data_dir / "caddy"
+        async with CaddyProcess.running(folder, Serving.of(settings, bot, None)) as caddy:
             yield caddy
     else:
         async with httpx2.AsyncClient() as http:
-            yield Caddy(http, settings.proxy, settings.proxy_bind)
+            yield Caddy(http, settings.proxy, Serving.of(settings, bot, settings.proxy_files))
 
 
 class _Server(uvicorn.Server):

@@ -19,13 +19,14 @@ from workers.attempt import Attempt
 from workers.contract.messages import AttemptRef, Cancel, Heartbeat, Order
 from workers.contract.queue import QueueDown, WorkerQueue
 from workers.engine.engine import Builder, Engine, EngineDown
+from workers.engine.limits import own_limit
 from workers.heartbeat import Heart, Key
 from workers.mirrors import Mirrors
 from workers.registry.registries import Registries
 from workers.room import Room
 from workers.running import Cause, Running
 from workers.slot import Slot
-from workers.tools import Tools, build_limits
+from workers.tools import Tools
 
 log = structlog.get_logger()
 
@@ -48,6 +49,7 @@ class Worker:
         self._engine = engine
         self._find_builder = builder
         self._environ = environ
+        self._mirrors = Mirrors(settings.data_dir / "mirrors", environ)
         self._instance = uuid4().hex
         self._running: dict[Key, Running] = {}
         self._over: set[AttemptRef] = set()
@@ -73,6 +75,7 @@ class Worker:
                 queue=await self._connected(),
                 engine=await self._engine.about(),
                 builder=tools.builder.description,
+                limits=tools.builder.limits,
                 pool=settings.worker_pool,
                 slots=settings.worker_slots,
             )
@@ -81,7 +84,13 @@ class Worker:
                 self._heartbeat(software), tools, self._running, self._draining.is_set, settings.lease, room
             )
             cleaning = janitor.Janitor(
-                settings, self._engine, room, self._attempts, self._over, lambda: heart.needed
+                settings,
+                self._engine,
+                room,
+                self._attempts,
+                self._over,
+                lambda: heart.needed,
+                self._mirrors.prune,
             )
             async with asyncio.TaskGroup() as tasks:
                 slots = [
@@ -108,9 +117,9 @@ class Worker:
             builder=await self._find_builder(),
             queue=self._queue,
             environ=self._environ,
-            mirrors=Mirrors(self._settings.data_dir / "mirrors", self._environ),
+            mirrors=self._mirrors,
             registries=Registries(self._settings),
-            build_limits=build_limits(self._settings),
+            build_limit=own_limit(self._settings),
         )
 
     async def _connected(self) -> str:

@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
-from sqlmodel import col, select
+from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bot import lifecycle, reports
+from bot.routing.places import Place, place_of, places
 from bot.routing.proxy import Proxy, ProxyDown, Route
+from bot.routing.routes import Routes
+from bot.routing.users import Users
+from bot.secrets import Secrets
 from bot.specs import release_name
 from bot.store.database import Store, heard
-from bot.store.tables import Environment, Job, JobState, Release, ReleaseState, Repository
+from bot.store.tables import Environment, Job, JobState, Release, ReleaseState
 from config.errors import ConfigError
 from config.settings import Settings
 from workers.contract.messages import Ready, Refusal, Switched, now
 
 _POLL = 5.0  # seconds: how soon a proxy that lost its routes has them again
 _PAUSE = 0.5
-_NOT_IN_HOST = re.compile(r"[^a-z0-9-]+")
 
 log = structlog.get_logger()
 
 
 class Router:
-    """Switches environments to releases, one at a time."""
+    """Switches environments to releases, one at a time.
 
-    def __init__(self, store: Store, proxy: Proxy, settings: Settings) -> None:
+    `bot` is HOST:PORT at which the proxy reaches the bot, which shows the pages of environments that rest.
+    """
+
+    def __init__(self, store: Store, proxy: Proxy, settings: Settings, secrets: Secrets, bot: str) -> None:
         self._store = store
         self._proxy = proxy
         self._settings = settings
+        self._users = Users(secrets)
+        self._routes = Routes(settings, self._users, bot, switches=proxy.switches)
         self._lock = asyncio.Lock()
 
     async def ready(self, ready: Ready) -> Switched | Refusal:
@@ -50,27 +58,24 @@ class Router:
                 release = await lifecycle.release_of(session, job)
                 if release is None or release_name(self._store.instance, release) != ready.release:
                     return Refusal(reason="this release is not the job's")
-                environment = await session.get_one(Environment, release.environment_id)
-                repository = await session.get_one(Repository, environment.repository_id)
+                place = await place_of(session, release)
             if release.state is ReleaseState.LIVE:
-                return Switched(url=environment.url or "")
+                return Switched(url=place.environment.url or "")
             if job.cancelling:
                 return Refusal(reason=f"it is being cancelled: {job.cancelling}")
             release.addresses = ready.addresses
             try:
-                environment = await self._with_port(environment)
-                url = self._url(environment, repository, release)
-                others = await self._routes(without=environment.id)
-                await self._proxy.apply([*others, self._route(environment, repository, release)])
+                place = await self._with_port(place)
+                url = await self._switch(place)
             except (ProxyDown, ConfigError) as error:
                 # It may have switched all the same, and the release is about to go.
                 with suppress(ProxyDown):
-                    await self._proxy.apply(await self._routes())
+                    await self._proxy.apply(await self._wanted())
                 return Refusal(reason=str(error))
             async with self._store.transaction() as session:
                 if not await self._commit(session, job, ready, url):
                     return Refusal(reason="this attempt is not the job's any more")
-        log.info("route switched", environment=environment.name, release=ready.release, url=url)
+        log.info("route switched", environment=place.name, release=ready.release, url=url)
         return Switched(url=url)
 
     async def run(self) -> None:
@@ -88,7 +93,21 @@ class Router:
     async def restore(self) -> None:
         """Give the proxy all routes of the store, in case it lost or never had them. Raises ProxyDown."""
         async with self._lock:
-            await self._proxy.apply(await self._routes())
+            await self._proxy.apply(await self._wanted())
+
+    async def _switch(self, place: Place) -> str:
+        """Send traffic to a place's release; gives its URL. Raises ProxyDown and ConfigError."""
+        awake = place.environment.model_copy(update={"stopped": False, "asleep": False})
+        place = replace(place, environment=awake)
+        async with self._store.reading() as session:
+            others = [other for other in await places(session) if other.route != place.route]
+        self._routes.refuse_taken(place, others)
+        if missing := await self._users.missing(place):
+            names = ", ".join(missing)
+            raise ConfigError(f"auth: no secret is set for {names}: `blacktree secret set` sets it")
+        route = await self._routes.of(place)
+        await self._proxy.apply([*await self._routes.those_of(others), route])
+        return self._routes.url(place, route)
 
     async def _commit(self, session: AsyncSession, seen: Job, ready: Ready, url: str) -> bool:
         job = await session.get_one(Job, seen.id)
@@ -97,52 +116,30 @@ class Router:
         release = await lifecycle.release_of(session, job)
         if release is None:
             return False
+        drain = release.settings.get("drain")
         for old in await _live(session, release.environment_id):
             old.state = ReleaseState.RETIRED
-            old.remove_after = now() + timedelta(seconds=self._settings.drain)
+            old.remove_after = now() + timedelta(seconds=self._settings.drain if drain is None else drain)
             await reports.owe_deployment(session, job.repository_id, old, "inactive")
         release.state, release.addresses, release.live_at = ReleaseState.LIVE, ready.addresses, now()
         environment = await session.get_one(Environment, release.environment_id)
-        environment.url, environment.stopped = url, False
+        environment.url, environment.stopped, environment.asleep = url, False, False
         return True
 
-    async def _routes(self, without: int | None = None) -> list[Route]:
-        live = (
-            select(Release, Environment, Repository)
-            .join(Environment, col(Environment.id) == col(Release.environment_id))
-            .join(Repository, col(Repository.id) == col(Environment.repository_id))
-            .where(Release.state == ReleaseState.LIVE)
-        )
+    async def _wanted(self) -> list[Route]:
         async with self._store.reading() as session:
-            rows = (await session.exec(live)).all()
-        return [
-            self._route(environment, repository, release)
-            for release, environment, repository in rows
-            if environment.id != without and release.addresses
-        ]
+            found = await places(session)
+        return await self._routes.those_of(found)
 
-    def _route(self, environment: Environment, repository: Repository, release: Release) -> Route:
-        host = (
-            host_name(self._settings.domain, environment.name, repository) if self._settings.domain else None
-        )
-        route = f"environment-{environment.id}"
-        return Route(route, release.addresses[0], host, None if host else environment.port)
-
-    def _url(self, environment: Environment, repository: Repository, release: Release) -> str:
-        if not self._proxy.needs_port:
-            return f"http://{release.addresses[0]}"
-        if self._settings.domain:
-            return f"https://{host_name(self._settings.domain, environment.name, repository)}"
-        return f"http://{self._settings.environment_host}:{environment.port}"
-
-    async def _with_port(self, seen: Environment) -> Environment:
-        """The environment with a port of the proxy's, where it needs one and has none yet."""
-        if seen.port is not None or not self._proxy.needs_port or self._settings.domain:
-            return seen
+    async def _with_port(self, place: Place) -> Place:
+        """The place with a port of the proxy's, where it needs one and has none yet. Raises ConfigError."""
+        taken = place.environment.port is not None or place.host(self._settings.domain)
+        if taken or not self._proxy.switches:
+            return place
         async with self._store.transaction() as session:
-            environment = await session.get_one(Environment, seen.id)
+            environment = await session.get_one(Environment, place.environment.id)
             environment.port = await free_port(session, self._settings)
-        return environment
+        return replace(place, environment=environment)
 
 
 async def free_port(session: AsyncSession, settings: Settings) -> int:
@@ -170,20 +167,6 @@ async def retire(session: AsyncSession, repository_id: int, name: str) -> None:
 async def _live(session: AsyncSession, environment_id: int | None) -> list[Release]:
     live = select(Release).where(Release.environment_id == environment_id, Release.state == ReleaseState.LIVE)
     return list((await session.exec(live)).all())
-
-
-def host_name(template: str, environment: str, repository: Repository) -> str:
-    """Pure: an environment's host name from the DOMAIN template. Raises ConfigError on a bad one."""
-    owner, _, name = repository.full_name.partition("/")
-    try:
-        host = template.format(environment=_label(environment), repository=_label(name), owner=_label(owner))
-    except (KeyError, IndexError, ValueError) as error:
-        raise ConfigError(f"DOMAIN: {template!r}: unknown part {error}") from None
-    return host.lower()
-
-
-def _label(text: str) -> str:
-    return _NOT_IN_HOST.sub("-", text.lower()).strip("-")[:63]
 
 
 def _is_free(port: int) -> bool:

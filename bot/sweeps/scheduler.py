@@ -13,8 +13,9 @@ from bot.dispatch import Dispatcher
 from bot.github.forge import GitHub
 from bot.github.reporter import Reporter
 from bot.logs import LogStore
+from bot.routing.proxy import Proxy
 from bot.store.database import Store
-from bot.sweeps import cancels, drains, heads, leases, lost_messages, missed, previews, retention
+from bot.sweeps import cancels, drains, heads, leases, lost_messages, missed, previews, requests, retention
 from bot.sweeps.schedules import EVERY as SCHEDULES
 from bot.sweeps.schedules import Schedules
 from config.settings import Settings
@@ -36,6 +37,7 @@ async def sweeping(
     dispatcher: Dispatcher,
     reporter: Reporter,
     github: GitHub,
+    proxy: Proxy,
     settings: Settings,
 ) -> AsyncIterator[None]:
     """The sweeps run until the end of the block; what a dead bot left is looked at once at the start."""
@@ -50,6 +52,7 @@ async def sweeping(
         "drains": (drains.EVERY, lambda: drains.sweep(store, queue)),
         "retention": (retention.EVERY, lambda: retention.sweep(store, logs, settings.retention)),
         "reports": (_REPORTS, reporter.send_due),
+        "requests": (requests.EVERY, lambda: requests.sweep(store, proxy)),
         "previews": (previews.EVERY, lambda: previews.sweep(store, settings)),
     }
     schedules = Schedules(store, github)

@@ -6,19 +6,21 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
 from bot.store.database import Store
 from bot.web.api import Api
+from bot.web.visitors import Visitors
 from bot.webhooks import Receiver
 from workers.contract.queue import BotQueue, QueueDown
 
 log = structlog.get_logger()
 
 
-def application(receiver: Receiver, api: Api, store: Store, queue: BotQueue) -> Starlette:
+def application(receiver: Receiver, api: Api, store: Store, queue: BotQueue, visitors: Visitors) -> Starlette:
     """All routes. A stack trace never reaches whoever asks."""
 
     async def alive(_request: Request) -> Response:
@@ -49,8 +51,10 @@ def application(receiver: Receiver, api: Api, store: Store, queue: BotQueue) -> 
             Route("/jobs/{id}", job_page),
             Route("/setup", set_up),
             Route("/setup/done", set_up),
+            Route("/tls/allowed", visitors.allowed),
             Mount("/api/v1", routes=api.routes()),
         ],
+        middleware=[Middleware(visitors.before)],
         exception_handlers={HTTPException: _refused, Exception: _broken},
     )
 

@@ -28,13 +28,12 @@ class Dockerd:
     client: docker.DockerClient
 
     def __init__(self, size: str = "1g", *flags: str) -> None:
-        """`flags` are further ones of dockerd's."""
-        self._flags = flags
         self.folder = Path(tempfile.mkdtemp(prefix="blacktree-dockerd-"))
         self.url = f"unix://{self.folder / 'socket'}"
         self.disk = self.folder / "data"
         self._address = str(self.folder / "containerd")
         self._size = size
+        self._flags = flags
         self._bridge = f"bt{os.getpid()}{random.randrange(100)}"[-15:]
         self._network = f"10.{random.randrange(220, 250)}.{random.randrange(0, 250, 2)}"
         self._containerd: Child | None = None

@@ -60,7 +60,7 @@ async def main(told: dict[str, Any]) -> None:
     tools = Tools(
         worker=told["worker"], address="127.0.0.1", engine=DockerEngine(os.environ, told["owner"]),
         queue=cast(Any, Silent()), builder=cast(Any, None), environ=os.environ, mirrors=cast(Any, None),
-        registries=cast(Any, None), build_limits=spec.limits,
+        registries=cast(Any, None), build_limit=cast(Any, None),
     )  # fmt: skip
     async with attempt.opened():
         await deploy(attempt, spec, tools)

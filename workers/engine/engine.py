@@ -228,6 +228,7 @@ class BuildOrder:
     labels: Mapping[str, str]
     scratch: Path  # for temporary files
     platforms: Sequence[str] = ()  # the engine's own if empty
+    push_to: str | None = None  # NAME:TAG in a registry, where an image for several platforms goes at once
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     ssh_key: str | None = field(default=None, repr=False)  # for --mount=type=ssh
     memory: int | None = None  # bytes; the builder's own limit if None
@@ -256,6 +257,7 @@ class Builder(Protocol):
     """
 
     description: str  # for people
+    limits: str  # what one build may use, for people, or why that is not enforced
 
     async def build(
         self, order: BuildOrder, logins: Sequence[RegistryLogin], output: Callable[[str], None]
