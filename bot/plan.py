@@ -96,7 +96,7 @@ def merge_group(config: Repository, sha: str) -> list[PlannedJob]:
 def stop_preview(number: int) -> list[PlannedJob]:
     """The one job of a pull request that was closed. It has no status: its commit is history."""
     name = preview_name(number)
-    return [PlannedJob(Kind.STOP, name, context="", environment=name)]
+    return [PlannedJob(Kind.STOP, name, context="", environment=name, spec={"volumes": True})]
 
 
 def preview_name(number: int) -> str:
