@@ -65,7 +65,7 @@ def docker_engine(name: str) -> Iterator[DockerEngine]:
 
 @pytest.fixture
 async def tools(name: str, queue: MemoryQueue, docker_engine: DockerEngine, settings: Settings) -> Tools:
-    builder = await find_builder(os.environ, f"blacktree-{name}-")
+    builder = await find_builder(os.environ, f"blacktree-{name}-", own_limit(settings))
     return Tools(
         name,
         "127.0.0.1",

@@ -58,7 +58,6 @@ def test_each_builder_has_its_own_command(way: Way, more: dict[str, Any], comman
         ({"fresh": True}, "--no-cache"),
         ({"epoch": 7}, "--build-arg SOURCE_DATE_EPOCH=7"),
         ({"epoch": 7, "args": {"SOURCE_DATE_EPOCH": "0"}}, "--build-arg SOURCE_DATE_EPOCH=0"),
-        ({"namespace": "acme"}, "--build-arg BUILDKIT_CACHE_MOUNT_NS=acme"),
     ],
 )
 def test_all_builders_share_these_words(way: Way, more: dict[str, Any], flags: str) -> None:
@@ -76,9 +75,10 @@ def test_all_builders_share_these_words(way: Way, more: dict[str, Any], flags: s
         (CLASSIC, ""),
     ],
 )
-def test_registry_caches_are_buildkits(way: Way, flags: str) -> None:
-    given = arguments(way, order(cache=["r/x:1"], keep_cache=True), Private())
-    assert given == [*arguments(way, order(), Private())[:-1], *flags.split(), "/c"]
+def test_registry_caches_and_cache_mounts_are_buildkits(way: Way, flags: str) -> None:
+    given = arguments(way, order(cache=["r/x:1"], keep_cache=True, namespace="acme"), Private())
+    mounts = "" if way.kind is Kind.CLASSIC else "--build-arg BUILDKIT_CACHE_MOUNT_NS=acme"
+    assert given == [*arguments(way, order(), Private())[:-1], *mounts.split(), *flags.split(), "/c"]
     fresh = arguments(way, order(cache=["r/x:1"], fresh=True), Private())
     assert not [argument for argument in fresh if "r/x:1" in argument]
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings
+from workers.engine.arguments import Kind, Way
+from workers.engine.buildkit import limits_of
 from workers.engine.cgroups import Limit, Tree, tree
 from workers.engine.limits import ByArguments, OneGroup, OwnGroups, own_limit, said, slice_made, within
 
@@ -142,6 +144,33 @@ async def test_the_classic_builder_is_told_by_arguments() -> None:
         assert held.arguments == ["--memory=1000", "--cpus=1.5"]
     async with ByArguments().held(Limit()) as held:
         assert held.arguments == []
+
+
+_HERE = {"endpoint": "unix:///x", "KernelVersion": os.uname().release, "CgroupVersion": "1"}
+_OLD = {**_HERE, "ServerVersion": "20.10.24"}
+
+
+@pytest.mark.parametrize(
+    ("way", "facts", "enforced", "words"),
+    [
+        (Way(Kind.CLASSIC, [], ""), {}, True, "on each step's container"),
+        (Way(Kind.BUILDX, [], "", loads=False), _HERE, False, "--driver-opt memory="),
+        (Way(Kind.BUILDX, [], ""), {**_HERE, "endpoint": "tcp://10.0.0.1"}, False, "on another machine"),
+        (Way(Kind.BUILDX, [], ""), {**_HERE, "KernelVersion": "5.15-linuxkit"}, False, "on another machine"),
+        (Way(Kind.OWN, [], ""), {}, False, "on another machine"),
+        (Way(Kind.OWN, [], ""), {**_OLD, "CgroupDriver": "cgroupfs"}, True, "on all builds together"),
+        (Way(Kind.OWN, [], ""), {**_OLD, "CgroupDriver": "systemd"}, False, "install Docker 23 or newer"),
+        (Way(Kind.BUILDX, [], ""), {**_HERE, "ServerVersion": "26.1.5"}, True, "on each build"),
+    ],
+)
+async def test_what_enforces_limits_is_said_or_what_to_do(
+    groups: Tree, prefix: str, way: Way, facts: dict[str, str], enforced: bool, words: str
+) -> None:
+    here = {**facts, "CgroupVersion": str(groups.version)} if facts else facts
+    limits = await limits_of(way, here, prefix, f"{prefix}docker/buildkit")
+    assert limits.enforced is enforced
+    assert words in limits.description
+    assert limits.description.startswith("not enforced: ") is not enforced
 
 
 def test_systemd_makes_a_slice_with_the_limits() -> None:

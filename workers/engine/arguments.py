@@ -81,7 +81,7 @@ def arguments(way: Way, order: BuildOrder, private: Private, limits: Sequence[st
         *way.cli,
         *verb.get(way.kind, ["build"]),
         *_result(way, order, private),
-        *_what(order),
+        *_what(order, _args(way, order)),
         *(_cache(way, order) if way.kind is not Kind.CLASSIC else ()),
         *_private(private),
         *limits,
@@ -95,24 +95,25 @@ def _result(way: Way, order: BuildOrder, private: Private) -> list[str]:
     return [*(["--load"] if way.kind is Kind.BUILDX else []), "-t", order.tag]
 
 
-def _what(order: BuildOrder) -> list[str]:
+def _what(order: BuildOrder, args: Mapping[str, str]) -> list[str]:
     flags = ["-f", str(order.dockerfile)]
     flags += ["--target", order.target] if order.target else []
     flags += ["--platform", ",".join(order.platforms)] if order.platforms else []
-    flags += [part for name, value in _args(order).items() for part in ("--build-arg", f"{name}={value}")]
+    flags += [part for name, value in args.items() for part in ("--build-arg", f"{name}={value}")]
     flags += [part for name, value in order.labels.items() for part in ("--label", f"{name}={value}")]
     flags += ["--pull"] if order.pull else []
     return flags + (["--no-cache"] if order.fresh else [])
 
 
-def _args(order: BuildOrder) -> dict[str, str]:
+def _args(way: Way, order: BuildOrder) -> dict[str, str]:
     """The repository's own arguments win, and only ARG lets a value of these into a layer.
 
     SOURCE_DATE_EPOCH sets the times in an image's configuration from Docker 23 on (BuildKit 0.11).
     BUILDKIT_CACHE_MOUNT_NS separates cache mounts from Docker 20.10 on (tried; BuildKit 0.6 has it).
     """
     args = {} if order.epoch is None else {"SOURCE_DATE_EPOCH": str(order.epoch)}
-    args |= {"BUILDKIT_CACHE_MOUNT_NS": order.namespace} if order.namespace else {}
+    if order.namespace and way.kind is not Kind.CLASSIC:  # which has no cache mounts
+        args["BUILDKIT_CACHE_MOUNT_NS"] = order.namespace
     return {**args, **order.args}
 
 

@@ -46,7 +46,7 @@ async def find_builder(
     way, facts = await _way(clis, env, kinds)
     if way.kind is Kind.CLASSIC:
         log.warning("no BuildKit here: images are built by Docker's classic builder; install docker buildx")
-    limits = await _limits(way, facts, prefix, shared)
+    limits = await limits_of(way, facts, prefix, shared)
     if not limits.enforced:
         log.warning("builds are not limited", why=limits.description)
     return CliBuilder(way, limits, limit, environ, prefix)
@@ -61,6 +61,8 @@ async def _way(
         if version and driver:
             facts = await _facts(cli, env)
             return _buildx(cli, version, driver, facts), facts
+        if version:
+            log.warning("docker buildx has no builder that it can use", docker=cli)
     for cli in clis if Kind.OWN in kinds else ():
         facts = await _facts(cli, env)
         client = await _asked([cli, "version", "--format", "{{.Client.Version}}"], env)
@@ -85,7 +87,8 @@ def _buildx(cli: str, version: str, inspected: str, facts: Mapping[str, Any]) ->
     )
 
 
-async def _limits(way: Way, facts: Mapping[str, Any], prefix: str, shared: str) -> Limits:
+async def limits_of(way: Way, facts: Mapping[str, Any], prefix: str, shared: str = SHARED) -> Limits:
+    """What holds builds in that way to their limits, given what `docker info` tells of the engine."""
     if way.kind is Kind.CLASSIC:
         return ByArguments()
     if not way.loads:
@@ -94,13 +97,13 @@ async def _limits(way: Way, facts: Mapping[str, Any], prefix: str, shared: str) 
     elsewhere = not str(facts.get("endpoint")).startswith("unix://")
     if elsewhere or facts.get("KernelVersion") != os.uname().release:
         return NotHeld("the engine is on another machine; run the worker there")
-    found = tree(2 if str(facts.get("CgroupVersion")) == "2" else 1)
-    if found is None:
-        return NotHeld(
-            "this container does not see the machine's control groups;"
-            " give it `cgroup: host` and the volume /sys/fs/cgroup:/sys/fs/cgroup"
-        )
     try:
+        found = tree(2 if str(facts.get("CgroupVersion")) == "2" else 1)
+        if found is None:
+            return NotHeld(
+                "this container does not see the machine's control groups;"
+                " give it `cgroup: host` and the volume /sys/fs/cgroup:/sys/fs/cgroup"
+            )
         if way.kind is Kind.BUILDX and _engine(facts) >= _PARENT_SINCE:
             return await own_groups(found, prefix)
         if facts.get("CgroupDriver") != "cgroupfs":
