@@ -27,6 +27,7 @@ from tests.workers.workshop import Workshop
 from workers.contract.messages import Fault, RegistryLogin
 from workers.engine.arguments import Kind
 from workers.engine.buildkit import find_builder
+from workers.engine.cgroups import tree
 from workers.failure import Failure
 
 _MACHINE = Path(__file__).parent.parent / "machine"
@@ -54,10 +55,9 @@ def dockerd() -> Iterator[Dockerd]:
     """An engine of the tests' own, which may be killed, and whose builds may be limited."""
     with Dockerd("2g", "--cgroup-parent", f"/{_GROUP}") as part:
         yield part
-    for controller in Path("/sys/fs/cgroup").iterdir():
-        for folder in (controller / _GROUP / "buildkit", controller / _GROUP):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+    for version in (1, 2):
+        groups = tree(version)
+        assert groups is None or groups.remove(_GROUP)
 
 
 @pytest.fixture
