@@ -231,6 +231,9 @@ class WorkerRow(SQLModel, table=True):
     running: int = 0
     disk_free: int = Field(default=0, sa_type=BigInteger)
     problem: str = Field(default="", description="why it takes no jobs, for people; empty if it does")
+    started_at: datetime = Field(
+        default_factory=now, sa_type=Moment, description="when this instance was heard first"
+    )
     seen_at: datetime = Field(default_factory=now, sa_type=Moment)
 
 
@@ -246,8 +249,11 @@ class ContainerRow(SQLModel, table=True):
     restarts: int = 0
     exit_code: int = 0
     out_of_memory: bool = False
-    health: str = ""
-    seen_at: datetime = Field(default_factory=now, sa_type=Moment)
+    health: str = Field(default="", description="of its HEALTHCHECK; `gone` where it was removed")
+    restarted_at: datetime | None = Field(
+        default=None, sa_type=Moment, description="when it was first seen to have restarted once more"
+    )
+    seen_at: datetime = Field(default_factory=now, sa_type=Moment, description="when it was told so first")
 
 
 class Image(SQLModel, table=True):

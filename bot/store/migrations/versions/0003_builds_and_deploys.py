@@ -37,6 +37,7 @@ def upgrade() -> None:
         sa.Column("exit_code", sa.Integer(), nullable=False),
         sa.Column("out_of_memory", sa.Boolean(), nullable=False),
         sa.Column("health", sa.String(), nullable=False),
+        sa.Column("restarted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("worker", "name"),
     )
@@ -44,6 +45,15 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_containers_release_id"), ["release_id"], unique=False)
     added: tuple[tuple[str, sa.Column[Any]], ...] = (
         ("workers", sa.Column("problem", sa.String(), nullable=False, server_default="")),
+        (
+            "workers",
+            sa.Column(
+                "started_at",
+                sa.DateTime(timezone=True),
+                nullable=False,
+                server_default="1970-01-01 00:00:00+00:00",
+            ),
+        ),
         ("images", sa.Column("key", sa.String(), nullable=False, server_default="")),
         ("images", sa.Column("worker", sa.String(), nullable=True)),
         ("images", sa.Column("layers", sa.Integer(), nullable=False, server_default="0")),
