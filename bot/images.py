@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bot.store.database import Store
-from bot.store.tables import Environment, Image, Job, JobState, Release, ReleaseState
+from bot.store.tables import Environment, Image, Job, JobState, Release, ReleaseState, WorkerRow
 from workers.contract.messages import ImageResult, Known, Lookup
 
 _KEPT = 10  # releases of an environment, where its settings do not say
@@ -44,6 +46,18 @@ def _result(image: Image) -> ImageResult:
         layers=image.layers,
         cached=image.cached,
     )
+
+
+async def known(store: Store, repository_id: int, releases: Sequence[Release], *, local: bool) -> set[str]:
+    """The references of releases whose image can still be had; of a `local` one its worker must be known."""
+    wanted = {release.image for release in releases}
+    there = select(Image.reference, Image.worker).where(
+        Image.repository_id == repository_id, col(Image.reference).in_(wanted)
+    )
+    async with store.reading() as session:
+        workers = set((await session.exec(select(WorkerRow.name))).all())
+        rows = (await session.exec(there)).all()
+    return {reference for reference, worker in rows if not local or worker is None or worker in workers}
 
 
 async def kept(session: AsyncSession) -> list[str]:

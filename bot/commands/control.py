@@ -6,9 +6,9 @@ import dataclasses
 from datetime import timedelta
 
 from bot import admission, answers, plan
-from bot.commands.definition import Asked, Refused
-from bot.commands.deploys import environment_of
-from bot.decision import Approve, CancelJobs, Decision, Extend, FreeLock, TakeLock
+from bot.commands.definition import Asked
+from bot.decision import Approve, CancelJobs, Decision, Extend, FreeLock, Refused, TakeLock
+from bot.deploying import environment_of
 from bot.events import forks
 from bot.events.desk import Desk
 from config.durations import seconds

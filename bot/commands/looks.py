@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlmodel import col, select
 
 from bot import admission, answers, plan
-from bot.commands.definition import Asked, Refused
-from bot.commands.deploys import environment_of
-from bot.decision import Decision
+from bot.commands.definition import Asked
+from bot.decision import Decision, Refused
+from bot.deploying import environment_of
 from bot.events.desk import Desk
 from bot.gates import Wish
 from bot.store.tables import Environment, Job, Release, ReleaseState, Run

@@ -10,10 +10,10 @@ from difflib import get_close_matches
 from gidgethub import sansio
 from sqlmodel import select
 
-from bot.commands.definition import Asked, Definition, Permission, Refused
+from bot.commands.definition import Asked, Definition, Permission
 from bot.commands.grammar import Command, parse
 from bot.commands.table import COMMANDS
-from bot.decision import Decision
+from bot.decision import Decision, Refused
 from bot.events.desk import Desk
 from bot.events.router import Router
 from bot.github.forge import PullHead

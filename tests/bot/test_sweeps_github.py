@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlmodel import col, select
 
+from bot.cron import due
 from bot.github.forge import Attempt
 from bot.github.forge import GitHub as Forge
 from bot.processing import Processor
@@ -28,7 +29,7 @@ from bot.store.tables import (
     Run,
 )
 from bot.sweeps import heads, missed, previews
-from bot.sweeps.schedules import Schedules, due
+from bot.sweeps.schedules import Schedules
 from config.settings import Settings
 from tests.github import Contract, GitHub, User, WorkTree
 from tests.github import Repository as Sample
