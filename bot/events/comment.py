@@ -63,7 +63,7 @@ async def _next(desk: Desk, asked: list[Asked]) -> Decision:
     if made.later is None and len(left) > 1:
         made = dataclasses.replace(made, later=0.0)
     queue = [one.heard(CommandState.ACCEPTED, "waits for its turn") for one in left[1:]]
-    return dataclasses.replace(made, further=tuple(Decision("", heard=heard) for heard in queue))
+    return dataclasses.replace(made, further=(*made.further, *(Decision("", heard=heard) for heard in queue)))
 
 
 def _undone(row: CommandRow) -> bool:

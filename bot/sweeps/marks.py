@@ -39,6 +39,17 @@ def guid() -> str:
     return f"sweep-{uuid.uuid4()}"
 
 
+def about(repository: Repository) -> dict[str, Any]:
+    """A repository in GitHub's form, as far as we know it."""
+    return {
+        "id": repository.id,
+        "name": repository.name,
+        "full_name": repository.full_name,
+        "default_branch": repository.default_branch,
+        "private": repository.private,
+    }
+
+
 def surroundings(repository: Repository, about: dict[str, Any]) -> dict[str, Any]:
     """What every payload says besides its own: the repository in GitHub's form, and the installation."""
     installation = repository.installation_id

@@ -85,14 +85,7 @@ class Schedules:
 
 
 def _delivery(repository: Repository, schedule: Schedule, at: datetime) -> Delivery:
-    about = {
-        "id": repository.id,
-        "name": repository.name,
-        "full_name": repository.full_name,
-        "default_branch": repository.default_branch,
-        "private": repository.private,
-    }
-    payload = marks.surroundings(repository, about) | {
+    payload = marks.surroundings(repository, marks.about(repository)) | {
         "schedule": {**schedule.model_dump(include={"cron", "environment", "branch"}), "at": at.isoformat()}
     }
     return Delivery(
