@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bot.store.tables import CommandState, Job, JobState
+from bot.store.tables import CommandState, Job, JobState, Run
 from workers.contract.messages import Fault, Kind
 
 MOST_STATUS = 140  # characters; GitHub refuses a longer description with a 422
@@ -46,7 +46,7 @@ def status(job: Job) -> dict[str, str]:
 def _status(job: Job) -> tuple[str, str]:
     match job.state:
         case JobState.WAITING | JobState.QUEUED:
-            return "pending", f"Trying again: {job.sentence}" if job.attempt else "Queued"
+            return "pending", f"Trying again: {job.sentence}" if job.attempt else job.sentence or "Queued"
         case JobState.RUNNING:
             again = f" (attempt {job.attempt})" if job.attempt > 1 else ""
             return "pending", f"{_DOING[job.kind]} on {job.worker}{again}"
@@ -76,6 +76,25 @@ def built(seconds: float, size: int) -> str:
 
 def deployed(url: str) -> str:
     return f"Live at {url}"
+
+
+def why(run: Run) -> str:
+    """What caused a run, on one line: push (main), command /rollback (#7)."""
+    if run.pull_number is not None:
+        return f"{run.cause} (#{run.pull_number})"
+    return f"{run.cause} ({run.ref.removeprefix('refs/heads/').removeprefix('refs/tags/')})"
+
+
+def rolled_back(what: str, sha: str) -> str:
+    return f"Went live, then {what}: rolled back to {sha[:7]}"
+
+
+def brought_back(what: str, sha: str) -> str:
+    return f"Went live, then {what}: {sha[:7]} is being brought back"
+
+
+def went_wrong(what: str) -> str:
+    return f"Went live, then {what}; there is no earlier release to go back to"
 
 
 def superseded(sha: str) -> str:

@@ -321,6 +321,9 @@ class Release(SQLModel, table=True):
     problem: str = Field(default="", description="why it was given up after its switch, or what it suffers")
     created_at: datetime = Field(default_factory=now, sa_type=Moment)
     live_at: datetime | None = Field(default=None, sa_type=Moment)
+    steady_at: datetime | None = Field(
+        default=None, sa_type=Moment, description="when its stability window ends, after its switch"
+    )
     remove_after: datetime | None = Field(default=None, sa_type=Moment, description="when it has drained")
     deployment_id: int | None = Field(default=None, sa_type=BigInteger, description="GitHub's")
 

@@ -63,6 +63,7 @@ def upgrade() -> None:
         ("environments", sa.Column("maintenance", sa.String(), nullable=False, server_default="")),
         ("environments", sa.Column("requested_at", sa.DateTime(timezone=True), nullable=True)),
         ("releases", sa.Column("addresses", sa.JSON(), nullable=False, server_default="[]")),
+        ("releases", sa.Column("steady_at", sa.DateTime(timezone=True), nullable=True)),
         ("releases", sa.Column("actor", sa.String(), nullable=False, server_default="")),
         ("releases", sa.Column("why", sa.String(), nullable=False, server_default="")),
         ("releases", sa.Column("problem", sa.String(), nullable=False, server_default="")),
