@@ -81,6 +81,26 @@ async def promotion(
     return Wanted(wish, (job,), job.spec, f"environment/{target}")
 
 
+async def release(desk: Desk, number: int, target: str, actor: str) -> Wanted:
+    """A release that is kept, of this environment or of another, with the settings that `target` has now.
+
+    Raises Refused, ConfigError or GitHubError.
+    """
+    config = await desk.trusted()
+    environment_of(config, target)
+    async with desk.store.reading() as session:
+        found = await session.get(Release, number)
+        place = await session.get(Environment, found.environment_id) if found else None
+    if found is None or place is None or place.repository_id != desk.repository.id:
+        raise Refused(f"{desk.repository.full_name} has no release {number}")
+    local = not desk.settings.registry
+    if found.image not in await images.known(desk.store, desk.repository.id, [found], local=local):
+        raise Refused(f"the image of release {number} is not known any more")
+    jobs = tuple(plan.deploy(config, target, found.sha, target, None))
+    job = shipped(_deploy_of(jobs), found)
+    return Wanted(Wish(target, found.sha, actor), (job,), job.spec, f"environment/{target}")
+
+
 async def rollback(desk: Desk, name: str, wanted: str | None, actor: str) -> Wanted:
     """An earlier release again, with the settings that it had. Raises Refused."""
     releases = await _releases(desk, name)
@@ -94,7 +114,11 @@ async def rollback(desk: Desk, name: str, wanted: str | None, actor: str) -> Wan
     release = there[0]
     job = shipped(
         PlannedJob(
-            Kind.DEPLOY, name, plan.deploy_context(name), environment=name, spec=dict(release.settings)
+            Kind.DEPLOY,
+            name,
+            plan.deploy_context(PREVIEW if plan.preview_of(name) else name),
+            environment=name,
+            spec=dict(release.settings),
         ),
         release,
     )
@@ -125,6 +149,13 @@ def earlier(releases: Sequence[Release], wanted: str | None = None) -> list[Rele
 def shipped(job: PlannedJob, release: Release) -> PlannedJob:
     """The deploy, of a release's image instead of one that is built first."""
     return dataclasses.replace(job, needs=(), spec={**job.spec, "image_reference": release.image})
+
+
+def because(job: PlannedJob, why: str) -> PlannedJob:
+    """The job, with what somebody gives as the reason of its release; nothing, if that is empty."""
+    if not why or job.kind is not Kind.DEPLOY:
+        return job
+    return dataclasses.replace(job, spec={**job.spec, "why": why})
 
 
 def environment_of(config: Repository, name: str) -> None:

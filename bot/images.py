@@ -11,7 +11,7 @@ from bot.store.database import Store
 from bot.store.tables import Environment, Image, Job, JobState, Release, ReleaseState, WorkerRow
 from workers.contract.messages import ImageResult, Known, Lookup
 
-_KEPT = 10  # releases of an environment, where its settings do not say
+KEPT = 10  # releases of an environment, where its settings do not say
 
 
 async def lookup(store: Store, asked: Lookup, *, local: bool) -> Known:
@@ -67,7 +67,7 @@ async def kept(session: AsyncSession) -> list[str]:
     for place in (await session.exec(places)).all():
         served = select(Release).where(Release.environment_id == place, col(Release.live_at).is_not(None))
         newest = (await session.exec(served.order_by(col(Release.id).desc()))).all()
-        most = int((newest[0].settings.get("keep") if newest else None) or _KEPT)
+        most = int((newest[0].settings.get("keep") if newest else None) or KEPT)
         references.update(release.image for release in newest[:most])
     unserved = select(Release.image).where(col(Release.state).in_((ReleaseState.STARTING, ReleaseState.LIVE)))
     references.update((await session.exec(unserved)).all())

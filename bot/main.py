@@ -30,8 +30,11 @@ from bot.routing.router import Router
 from bot.store.database import Store
 from bot.sweeps.scheduler import sweeping
 from bot.vault import Vault
+from bot.watching import Watcher
 from bot.web.api import Api
 from bot.web.app import application
+from bot.web.orders import Orders
+from bot.web.places import Places
 from bot.webhooks import Receiver
 from config.errors import ConfigError
 from config.settings import Settings
@@ -138,7 +141,12 @@ async def _working(settings: Settings, store: Store, queue: BotQueue) -> AsyncIt
         grants = Grants(store, queue, github, router, settings)
         progress = Progress(store, logs)
         receiver = Receiver(store, secrets)
-        web = application(receiver, Api(store, logs, settings.api_token), store, queue)
+        api = (
+            Api(store, logs, settings.api_token),
+            Places(store, settings.api_token, settings.github_url),
+            Orders(store, github, settings),
+        )
+        web = application(receiver, api, store, queue)
         async with _http(web, settings) as url:
             log.info(
                 "bot started",
@@ -150,25 +158,32 @@ async def _working(settings: Settings, store: Store, queue: BotQueue) -> AsyncIt
             )
             async with _owned(
                 queue.serve(grants.answer, progress.hear, progress.bury),
-                _steadily("leading", lambda: _lead(store, queue, logs, github, router, settings)),
+                _steadily("leading", lambda: _lead(store, queue, logs, github, router, proxy, settings)),
             ):
                 yield url
 
 
 async def _lead(
-    store: Store, queue: BotQueue, logs: LogStore, github: GitHub, router: Router, settings: Settings
+    store: Store,
+    queue: BotQueue,
+    logs: LogStore,
+    github: GitHub,
+    router: Router,
+    proxy: Proxy,
+    settings: Settings,
 ) -> None:
     """The work that only one bot does at a time, until that is lost."""
     dispatcher, reporter = Dispatcher(store, queue), Reporter(store, github, settings, logs)
     async with store.leadership() as lost:
         log.info("leading")
         async with (
-            sweeping(store, queue, logs, dispatcher, reporter, github, settings),
+            sweeping(store, queue, logs, dispatcher, reporter, github, proxy, settings),
             _owned(
                 _steadily("processing", Processor(store, github, settings).run),
                 _steadily("dispatch", dispatcher.run),
                 _steadily("reports", reporter.run),
                 _steadily("routes", router.run),
+                _steadily("watching", Watcher(store, queue, router, settings).run),
             ),
         ):
             await lost.wait()

@@ -1,15 +1,18 @@
-"""Runs that nobody asked for: what slept, was lost or crashed is started again, as the same release."""
+"""Runs that nobody asked for: an idle preview sleeps; what slept, was lost or crashed starts again."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bot import lifecycle, record, releases
+from bot import lifecycle, plan, record, releases
 from bot.decision import Cause, Decision
 from bot.plan import PlannedJob
+from bot.store.database import Store
 from bot.store.tables import Environment, Job, Release, Repository, Run
 from workers.contract.messages import Kind, now
 
@@ -58,10 +61,30 @@ async def busy(session: AsyncSession, environment: Environment) -> bool:
     return (await session.exec(live.limit(1))).first() is not None
 
 
-async def wake(session: AsyncSession, environment_id: int) -> int | None:
-    """Start what an environment ran before it slept; None if it does not sleep, or is being woken."""
-    environment = await session.get(Environment, environment_id)
-    if environment is None or not environment.asleep:
+async def wake(store: Store, environment_id: int) -> None:
+    """Start what an environment ran before it slept; does nothing if it is awake, or being woken."""
+    # Another bot may wake it in the same moment: then its run has the cause's key.
+    with suppress(IntegrityError):
+        async with store.transaction() as session:
+            environment = await session.get(Environment, environment_id)
+            if environment is None or not environment.asleep:
+                return
+            last = await releases.newest(session, environment.repository_id, environment.name)
+            if last is not None:
+                await start_again(session, environment, last, WAKE)
+
+
+async def sleep(session: AsyncSession, environment: Environment, release: Release) -> int | None:
+    """Stop what an environment runs until somebody asks for it; None if something is done to it already."""
+    if await busy(session, environment):
         return None
-    last = await releases.newest(session, environment.repository_id, environment.name)
-    return None if last is None else await start_again(session, environment, last, WAKE)
+    job, name = await session.get_one(Job, release.job_id), environment.name
+    owner = await session.get_one(Repository, environment.repository_id)
+    key = f"{SLEEP}:{release.id}:{now().isoformat()}"
+    made = Decision(
+        f"{name} sleeps until it is asked for",
+        Cause(SLEEP, key, f"environment/{name}", release.sha, ""),
+        (plan.stop(name, sleeps=True),),
+    )
+    _, run = await record.decision(session, owner, made, "", job.pool, job.attempts)
+    return run

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bot.store.tables import CommandState, Job, JobState, Run
+from bot.store.tables import CommandState, Job, JobState, Release, ReleaseState, Run
+from bot.store.tables import Environment as Place
 from workers.contract.messages import Fault, Kind
 
 MOST_STATUS = 140  # characters; GitHub refuses a longer description with a 422
@@ -214,6 +215,32 @@ def command_state(state: CommandState) -> str:
 
 def state_of(job: Job) -> str:
     return _EMOJI[job.state]
+
+
+def place_state(job: Job, place: Place, brought_out: Release | None, live: Release | None) -> str:
+    """How an environment stands for the people who read about the `job` that deployed to it."""
+    if place.stopped and live is None:
+        return "🗑 removed"
+    if job.state is not JobState.SUCCEEDED:
+        return state_of(job)
+    if brought_out is not None and brought_out.state is ReleaseState.FAILED:
+        return "↩️ rolled back"
+    if place.asleep:
+        return "💤 asleep"
+    if place.maintenance:
+        return "🚧 in maintenance"
+    return "⚠️ unwell" if live is not None and live.problem else state_of(job)
+
+
+def place_line(place: Place, live: Release | None) -> str:
+    """What runs in an environment since when, on one line."""
+    if live is None:
+        return f"{place.name} {'sleeps until it is asked for' if place.asleep else 'runs nothing'}"
+    said = f"{place.name} runs {live.sha[:7]} (release {live.id}"
+    said += f", {live.why}" if live.why else ""
+    said += f") on {live.worker} since {live.live_at:%Y-%m-%d %H:%M} UTC at {place.url}"
+    said += "; it is in maintenance" if place.maintenance else ""
+    return said + (f"; {live.problem}" if live.problem else "")
 
 
 def comment(view: CommentView) -> str:

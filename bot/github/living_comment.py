@@ -7,7 +7,7 @@ from collections import Counter
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bot import texts
+from bot import quiet, texts
 from bot.logs import LogStore
 from bot.store.tables import (
     CommandRow,
@@ -50,7 +50,11 @@ async def view(session: AsyncSession, pull: Pull, base_url: str, logs: LogStore)
 
 
 async def _runs(session: AsyncSession, pull: Pull) -> list[Run]:
-    theirs = select(Run).where(Run.repository_id == pull.repository_id, Run.pull_number == pull.number)
+    theirs = select(Run).where(
+        Run.repository_id == pull.repository_id,
+        Run.pull_number == pull.number,
+        col(Run.cause).not_in(quiet.CAUSES),
+    )
     return list((await session.exec(theirs.order_by(col(Run.id).desc()).limit(2 * _MOST_RUNS))).all())
 
 
@@ -124,15 +128,24 @@ async def _place(session: AsyncSession, job: Job, base_url: str, logs: LogStore)
         Release.environment_id == environment.id, Release.state == ReleaseState.LIVE
     )
     live = (await session.exec(serving)).first()
+    brought_out = (await session.exec(select(Release).where(Release.job_id == job.id))).first()
+    last = live or brought_out if environment.asleep else live
     return PlaceView(
         name=job.name,
-        state="🗑 removed" if environment.stopped and live is None else state_of(job),
-        url=environment.url if live else None,
-        sha=live.sha if live else None,
+        state=texts.place_state(job, environment, brought_out, live),
+        url=environment.url if last else None,
+        sha=last.sha if last else None,
         log_url=f"{base_url}/jobs/{job.id}",
-        problem=_problem(job),
+        problem=_problem(job) or _suffers(brought_out, live),
         log=await _log(job, logs),
     )
+
+
+def _suffers(brought_out: Release | None, live: Release | None) -> str:
+    """Why the job's release was given up, or what serves now suffers."""
+    if brought_out is not None and brought_out.state is ReleaseState.FAILED:
+        return brought_out.problem
+    return live.problem if live else ""
 
 
 async def _log(job: Job, logs: LogStore) -> str:

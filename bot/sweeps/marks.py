@@ -26,6 +26,13 @@ async def move(session: AsyncSession, name: str, value: str) -> None:
     session.add(mark)
 
 
+async def remove(session: AsyncSession, name: str) -> None:
+    """Forget a mark."""
+    mark = await session.get(Mark, name)
+    if mark is not None:
+        await session.delete(mark)
+
+
 async def watched(store: Store) -> list[Repository]:
     """The repositories that sweeps look at: active, and with runs."""
     run = select(Run.repository_id)

@@ -13,8 +13,22 @@ from bot.dispatch import Dispatcher
 from bot.github.forge import GitHub
 from bot.github.reporter import Reporter
 from bot.logs import LogStore
+from bot.routing.proxy import Proxy
 from bot.store.database import Store
-from bot.sweeps import cancels, drains, heads, leases, lost_messages, missed, previews, retention
+from bot.sweeps import (
+    cancels,
+    drains,
+    heads,
+    leases,
+    lost_messages,
+    lost_releases,
+    missed,
+    orphans,
+    previews,
+    retention,
+    sleepers,
+    thaws,
+)
 from bot.sweeps.schedules import EVERY as SCHEDULES
 from bot.sweeps.schedules import Schedules
 from config.settings import Settings
@@ -36,6 +50,7 @@ async def sweeping(
     dispatcher: Dispatcher,
     reporter: Reporter,
     github: GitHub,
+    proxy: Proxy,
     settings: Settings,
 ) -> AsyncIterator[None]:
     """The sweeps run until the end of the block; what a dead bot left is looked at once at the start."""
@@ -51,10 +66,15 @@ async def sweeping(
         "retention": (retention.EVERY, lambda: retention.sweep(store, logs, settings.retention)),
         "reports": (_REPORTS, reporter.send_due),
         "previews": (previews.EVERY, lambda: previews.sweep(store, settings)),
+        "lost releases": (lost_releases.EVERY, lambda: lost_releases.sweep(store, queue, settings)),
+        "thaws": (thaws.EVERY, lambda: thaws.sweep(store)),
     }
+    if isinstance(proxy, sleepers.Requests):
+        sweeps["sleepers"] = (sleepers.EVERY, sleepers.Sleepers(store, proxy).sweep)
     schedules = Schedules(store, github)
     asking: dict[str, tuple[float, Callable[[], Awaitable[object]]]] = {
         "missed deliveries": (missed.EVERY, lambda: missed.sweep(store, github, settings)),
+        "orphans": (orphans.EVERY, lambda: orphans.sweep(store, github)),
         "heads": (heads.EVERY, lambda: heads.sweep(store, github)),
         "schedules": (SCHEDULES, schedules.sweep),
     }

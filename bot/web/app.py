@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
@@ -11,14 +14,20 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
 from bot.store.database import Store
-from bot.web.api import Api
 from bot.webhooks import Receiver
 from workers.contract.queue import BotQueue, QueueDown
+
+
+class Routed(Protocol):
+    """A part of the API."""
+
+    def routes(self) -> list[Route]: ...
+
 
 log = structlog.get_logger()
 
 
-def application(receiver: Receiver, api: Api, store: Store, queue: BotQueue) -> Starlette:
+def application(receiver: Receiver, api: Sequence[Routed], store: Store, queue: BotQueue) -> Starlette:
     """All routes. A stack trace never reaches whoever asks."""
 
     async def alive(_request: Request) -> Response:
@@ -49,7 +58,7 @@ def application(receiver: Receiver, api: Api, store: Store, queue: BotQueue) -> 
             Route("/jobs/{id}", job_page),
             Route("/setup", set_up),
             Route("/setup/done", set_up),
-            Mount("/api/v1", routes=api.routes()),
+            Mount("/api/v1", routes=[route for part in api for route in part.routes()]),
         ],
         exception_handlers={HTTPException: _refused, Exception: _broken},
     )

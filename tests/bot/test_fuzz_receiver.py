@@ -126,7 +126,7 @@ async def test_no_body_whatever_breaks_the_receiver_or_makes_it_grow(store: Stor
     seed = random.randrange(2**32)
     chance = random.Random(seed)
     web = application(
-        Receiver(store, (SECRET,)), Api(store, FileLogs(tmp_path / "logs"), None), store, MemoryQueue()
+        Receiver(store, (SECRET,)), [Api(store, FileLogs(tmp_path / "logs"), None)], store, MemoryQueue()
     )
     kept, objects = set(), 0
     for number, (body, headers, fits) in enumerate(requests(chance)):

@@ -25,6 +25,7 @@ from bot.store.database import Store
 from bot.store.tables import Delivery, DeliveryState, JobState
 from bot.web.api import Api
 from bot.web.app import application
+from bot.web.places import Places
 from bot.webhooks import MOST_BYTES, Receiver, signed
 from tests.bot.conftest import Rows
 from tests.github.server import listen, serving
@@ -68,8 +69,10 @@ class Door:
 @asynccontextmanager
 async def door_to(store: Store, folder: Path, token: str | None = None) -> AsyncIterator[Door]:
     """The bot's web application, put together as in bot/main.py, on a port of its own."""
-    api = Api(store, FileLogs(folder / "logs"), SecretStr(token) if token else None)
-    web = application(Receiver(store, (SECRET,)), api, store, MemoryQueue())
+    bearer = SecretStr(token) if token else None
+    api = Api(store, FileLogs(folder / "logs"), bearer)
+    places = Places(store, bearer, "https://github.com")
+    web = application(Receiver(store, (SECRET,)), [api, places], store, MemoryQueue())
     with contextlib.closing(listen("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with serving(web, listener), httpx2.AsyncClient(base_url=url, timeout=30) as http:
