@@ -112,16 +112,9 @@ async def rollback(desk: Desk, name: str, wanted: str | None, actor: str) -> Wan
         lost = " whose image is still known" if found else ""
         raise Refused(f"{name} has no {which}{lost} to go back to")
     release = there[0]
-    job = shipped(
-        PlannedJob(
-            Kind.DEPLOY,
-            name,
-            plan.deploy_context(PREVIEW if plan.preview_of(name) else name),
-            environment=name,
-            spec=dict(release.settings),
-        ),
-        release,
-    )
+    shown = PREVIEW if plan.preview_of(name) else name
+    again = PlannedJob(Kind.DEPLOY, name, plan.deploy_context(shown), name, spec=dict(release.settings))
+    job = shipped(again, release)
     holds = {key: release.settings.get(key) for key in _ROLLBACK_HELD_BY}
     return Wanted(Wish(name, release.sha, actor), (job,), holds, f"environment/{name}")
 
@@ -129,19 +122,20 @@ async def rollback(desk: Desk, name: str, wanted: str | None, actor: str) -> Wan
 def earlier(releases: Sequence[Release], wanted: str | None = None) -> list[Release]:
     """Pure: the releases that one may go back to, best first, of an environment's, newest first.
 
-    One that was given up never is; nor, unless it is named, one that is the same as what serves now: the
-    release of an environment that slept, or whose worker was lost, was brought out twice.
+    One that was given up never is; nor, unless it is named, one that suffered in the end, or one that is the
+    same as what serves now: what slept, or lost its worker, was brought out twice.
     """
     served = [one for one in releases if one.live_at is not None and one.state is not ReleaseState.FAILED]
     live = next((one for one in served if one.state is ReleaseState.LIVE), None)
     older = [one for one in served if one is not live]
     if wanted is not None:
         return [one for one in older if str(one.id) == wanted or one.sha.startswith(wanted)]
+    well = [one for one in older if not one.problem]
     if live is None:
-        return older
+        return well
     return [
         one
-        for one in older
+        for one in well
         if (one.image, one.settings) != (live.image, live.settings) and (one.id or 0) < (live.id or 0)
     ]
 
