@@ -92,11 +92,16 @@ async def _succeed(session: AsyncSession, job: Job, result: Succeeded) -> None:
                 digest=image.digest,
                 reference=image.reference,
                 size=image.size,
+                key=image.key,
+                worker=job.worker,
+                layers=image.layers,
+                cached=image.cached,
+                reused=image.reused,
                 fork=bool(job.spec.get("fork")),
             )
         )
         seconds = (now() - (job.started_at or now())).total_seconds()
-        sentence = texts.built(seconds, image.size)
+        sentence = texts.reused(image.reused) if image.reused else texts.built(seconds, image)
     elif job.kind is Kind.DEPLOY:
         release = await lifecycle.release_of(session, job)
         sentence = texts.deployed(await _url(session, release))

@@ -11,10 +11,11 @@ from sqlalchemy import update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bot import containers, ending, fleet, images, lifecycle, releases, reports, specs, texts
+from bot import containers, ending, fleet, images, lifecycle, plan, releases, reports, specs, texts
 from bot.github.client import GitHubError, GitHubUnavailable
 from bot.github.forge import GitHub
 from bot.routing.router import Router, retire
+from bot.secrets import Secrets
 from bot.store.database import Store
 from bot.store.tables import (
     Job,
@@ -56,12 +57,19 @@ class Grants:
     """The bot's side of every request of a worker's."""
 
     def __init__(
-        self, store: Store, queue: BotQueue, github: GitHub, router: Router, settings: Settings
+        self,
+        store: Store,
+        queue: BotQueue,
+        github: GitHub,
+        router: Router,
+        secrets: Secrets,
+        settings: Settings,
     ) -> None:
         self._store = store
         self._queue = queue
         self._github = github
         self._router = router
+        self._secrets = secrets
         self._settings = settings
 
     async def answer(self, request: Asked) -> Answer:
@@ -94,10 +102,11 @@ class Grants:
             if moved := await self._moved(job, repository):
                 return Refusal(reason=moved)
             token = await self._github.clone_token(repository) if job.kind is Kind.BUILD else ""
+            build, env = await self._secret(job, repository)
         except GitHubError as error:
             await self._offer_later(job, error)
             return Refusal(reason=str(error))
-        sealed = seal(specs.credentials(self._settings, token), claim.public_key)
+        sealed = seal(specs.credentials(self._settings, token, build=build, env=env), claim.public_key)
         async with self._store.transaction() as session:
             answer = await self._grant(session, claim, repository, sealed)
         if isinstance(answer, Grant) and isinstance(answer.spec, StopSpec):
@@ -119,6 +128,16 @@ class Grants:
                     row.sentence = other.reason
                     await reports.job_changed(session, row, await session.get_one(Run, row.run_id), None)
         return other.reason
+
+    async def _secret(self, job: Job, repository: Repository) -> tuple[dict[str, str], dict[str, str]]:
+        """The secrets of a build, and those of a release's containers. A stranger's code gets none."""
+        names = [*job.spec.get("secrets", ()), *filter(None, [job.spec.get("ssh")])]
+        if job.spec.get("fork") or job.kind is Kind.STOP:
+            return {}, {}
+        place = job.environment or ""
+        preview = plan.is_preview(place) or bool(job.spec.get("preview"))
+        found = await self._secrets.of(repository.id, names, place, preview=preview)
+        return (found, {}) if job.kind is Kind.BUILD else ({}, found)
 
     async def _moved(self, job: Job, repository: Repository) -> str | None:
         """Why a job is not run any more: a pull request's head is read again before each build and deploy."""
@@ -195,7 +214,8 @@ class Grants:
     ) -> BuildSpec | DeploySpec | StopSpec:
         match job.kind:
             case Kind.BUILD:
-                return specs.build(job, repository, self._github.clone_url(repository), self._settings)
+                clone_url = self._github.clone_url(repository)
+                return specs.build(job, repository, clone_url, self._settings, self._store.instance)
             case Kind.DEPLOY:
                 release = await _release(session, job)
                 return specs.deploy(job, repository, release, self._settings, self._store.instance)
@@ -239,6 +259,7 @@ class Grants:
             cancelled=cancelled,
             retired=sorted(retired),
             kept=kept_images,
+            instance=self._store.instance,
         )
 
     async def _note(self, session: AsyncSession, beat: Heartbeat) -> WorkerRow:

@@ -9,7 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bot.store.database import Store
 from bot.store.tables import Environment, Image, Job, JobState, Release, ReleaseState, WorkerRow
-from workers.contract.messages import ImageResult, Known, Lookup
+from workers.contract.messages import ImageResult, Kind, Known, Lookup
 
 KEPT = 10  # releases of an environment, where its settings do not say
 
@@ -71,4 +71,15 @@ async def kept(session: AsyncSession) -> list[str]:
         references.update(release.image for release in newest[:most])
     unserved = select(Release.image).where(col(Release.state).in_((ReleaseState.STARTING, ReleaseState.LIVE)))
     references.update((await session.exec(unserved)).all())
+    references.update(await _awaited(session))
     return sorted(references)
+
+
+async def _awaited(session: AsyncSession) -> list[str]:
+    """Of the images that deploys which have not begun wait for, or will bring out."""
+    live = select(Job).where(col(Job.state).in_((JobState.WAITING, JobState.QUEUED)), Job.kind == Kind.DEPLOY)
+    jobs = (await session.exec(live)).all()
+    given = [job.spec["image_reference"] for job in jobs if job.spec.get("image_reference")]
+    needs = {need for job in jobs for need in job.needs}
+    built = (await session.exec(select(Image.reference).where(col(Image.job_id).in_(needs)))).all()
+    return [*given, *built]

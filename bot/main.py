@@ -27,6 +27,7 @@ from bot.routing.caddy import Caddy
 from bot.routing.caddy_process import CaddyProcess
 from bot.routing.proxy import Direct, Proxy
 from bot.routing.router import Router
+from bot.secrets import Secrets
 from bot.store.database import Store
 from bot.sweeps.scheduler import sweeping
 from bot.vault import Vault
@@ -100,7 +101,9 @@ async def bot(settings: Settings, queue: BotQueue, stop: asyncio.Event) -> Async
         settings = await completed(settings, vault)
         if unset(settings):
             settings = await _set_up(settings, vault, stop)
-        async with _working(settings, store, queue) as url:
+        secrets = Secrets(store, vault)
+        await secrets.reseal()
+        async with _working(settings, store, queue, secrets) as url:
             yield url
 
 
@@ -132,13 +135,13 @@ async def _first(*events: asyncio.Event, seconds: float) -> None:
 
 
 @asynccontextmanager
-async def _working(settings: Settings, store: Store, queue: BotQueue) -> AsyncIterator[str]:
+async def _working(settings: Settings, store: Store, queue: BotQueue, held: Secrets) -> AsyncIterator[str]:
     """A bot that has all that it needs; gives its URL."""
     secrets = webhook_secrets(settings)
     async with GitHub.connected(settings) as github, _proxy(settings) as proxy:
         logs = FileLogs(settings.data_dir / "logs")
         router = Router(store, proxy, settings)
-        grants = Grants(store, queue, github, router, settings)
+        grants = Grants(store, queue, github, router, held, settings)
         progress = Progress(store, logs)
         receiver = Receiver(store, secrets)
         api = (

@@ -78,10 +78,13 @@ def deploy(
     return _build_and_deploy(config, reached, {}, Names(sha, ref_name, branch=ref_name, pr=pull))
 
 
-def build(config: Repository, sha: str, ref_name: str, image: str | None = None) -> list[PlannedJob]:
-    """The jobs that build all images, or one, and deploy nothing."""
+def build(
+    config: Repository, names: Names, image: str | None = None, *, fresh: bool = False
+) -> list[PlannedJob]:
+    """The jobs that build all images, or one, and deploy nothing; `fresh` ones use nothing of before."""
     wanted = list(config.images) if image is None else [image]
-    return [_build(config, name, Names(sha, ref_name, branch=ref_name)) for name in wanted]
+    own = names.pr is not None
+    return [_build(config, name, names, preview=own, fresh=fresh) for name in wanted]
 
 
 def merge_group(config: Repository, sha: str) -> list[PlannedJob]:
@@ -107,9 +110,13 @@ def preview_name(number: int) -> str:
 
 
 def preview_of(environment: str) -> int | None:
-    """The pull request whose preview an environment of this name is."""
+    """The pull request whose preview an environment of this name is: none in a file may have such a name."""
     found = _PREVIEW.fullmatch(environment)
     return int(found[1]) if found else None
+
+
+def is_preview(environment: str) -> bool:
+    return preview_of(environment) is not None
 
 
 def has_paths(config: Repository) -> bool:
@@ -146,7 +153,7 @@ def _build_and_deploy(
     config: Repository, reached: Mapping[str, Environment], shown: dict[str, str], names: Names
 ) -> list[PlannedJob]:
     images = list(dict.fromkeys(config.image_of(environment) for environment in reached.values()))
-    builds = [_build(config, image, names) for image in images]
+    builds = [_build(config, image, names, preview=bool(shown)) for image in images]
     deploys = [
         PlannedJob(
             Kind.DEPLOY,
@@ -177,15 +184,22 @@ def _deploy_spec(environment: Environment) -> dict[str, Any]:
     return environment.model_dump(mode="json") | {"limits": limits, "ttl_seconds": environment.ttl_seconds}
 
 
-def _build(config: Repository, image: str, names: Names) -> PlannedJob:
+def _build(
+    config: Repository, image: str, names: Names, *, preview: bool = False, fresh: bool = False
+) -> PlannedJob:
+    """A build; with `preview` its secrets are those of previews: whoever opens a pull request wrote it."""
     return PlannedJob(
         Kind.BUILD,
         name=image,
         context=build_context(config, image),
         spec={
             **config.images[image].model_dump(mode="json"),
+            "checkout": config.checkout.model_dump(mode="json"),
             "tags": _tags(config.images[image], names),
             "only": len(config.images) == 1,
+            "preview": preview,
+            "version": names.tag or names.branch or names.ref,
+            **({"fresh": True} if fresh else {}),
         },
         pool=config.pool,
         attempts=_attempts(config),

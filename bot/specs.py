@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from bot.store.tables import Job, Release, Repository
+from config.fields import size_bytes
 from config.settings import Settings
 from workers.contract.messages import (
     BuildSpec,
     Credentials,
     DeploySpec,
+    ImageTest,
     Limits,
     Probe,
     RegistryLogin,
@@ -24,26 +28,55 @@ _COMPONENT = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*")
 _OCI = "org.opencontainers.image"
 
 
-def build(job: Job, repository: Repository, clone_url: str, settings: Settings) -> BuildSpec:
+def build(job: Job, repository: Repository, clone_url: str, settings: Settings, instance: str) -> BuildSpec:
     """How an image of a commit is built."""
     spec = job.spec
+    name = None if spec["only"] else job.name
+    test, limits = spec.get("test"), spec.get("limits") or {}
     return BuildSpec(
-        source=Source(repository=repository.full_name, clone_url=clone_url, sha=job.sha),
+        source=Source(
+            repository=repository.full_name,
+            clone_url=clone_url,
+            sha=job.sha,
+            **(spec.get("checkout") or {}),
+        ),
         image=job.name,
         context=spec["context"],
         dockerfile=spec["dockerfile"],
         target=spec["target"],
         args=spec["args"],
-        reference=reference(repository, None if spec["only"] else job.name, settings.registry),
+        platforms=spec.get("platforms") or [],
+        secrets=spec.get("secrets") or [],
+        ssh=spec.get("ssh"),
+        test=test and ImageTest(**test),
+        memory=size_bytes(limits["memory"]) if limits.get("memory") else None,
+        cpus=limits.get("cpus"),
+        reference=reference(repository, name, settings.registry),
+        copies=_copies(spec, repository, name, settings),
         tags=spec["tags"],
         push=bool(settings.registry),
+        cache=spec.get("cache", True),
+        pull=spec.get("pull", False),
+        fresh=spec.get("fresh", False),
+        fork=spec.get("fork", False),
         timeout=min(float(spec["timeout"]), settings.job_timeout),
         labels={
             f"{_OCI}.source": clone_url.removesuffix(".git"),
             f"{_OCI}.revision": job.sha,
+            f"{_OCI}.version": spec.get("version") or job.sha,
             "io.blacktree.repository": repository.full_name,
+            "io.blacktree.instance": instance,  # whose images a worker may judge
         },
     )
+
+
+def _copies(
+    spec: Mapping[str, Any], repository: Repository, image: str | None, settings: Settings
+) -> list[str]:
+    """The further names of an image, where there is a registry at all."""
+    prefixes = spec.get("registries") or [] if settings.registry else []
+    names = (reference(repository, image, prefix) for prefix in prefixes)
+    return [name for name in names if name != reference(repository, image, settings.registry)]
 
 
 def deploy(
@@ -91,15 +124,22 @@ def _component(name: str) -> str:
     return f"{plain}-{hashlib.sha256(name.lower().encode()).hexdigest()[:6]}"
 
 
-def credentials(settings: Settings, git_password: str) -> Credentials:
-    """What an attempt may know."""
-    logins = []
-    if settings.registry_password:
-        host = settings.registry.partition("/")[0]
-        password = settings.registry_password.get_secret_value()
-        logins.append(RegistryLogin(host=host, username=settings.registry_username, password=password))
+def credentials(
+    settings: Settings, git_password: str, *, build: Mapping[str, str], env: Mapping[str, str]
+) -> Credentials:
+    """What an attempt may know: the secrets `build` of a build, or `env` of a release's containers."""
+    logins = [
+        RegistryLogin(host=login.host, username=login.username, password=login.password)
+        for login in settings.registry_logins
+    ]
     # https://docs.github.com/apps: any user name does with a token; this one is GitHub's own example.
-    return Credentials(git_username="x-access-token", git_password=git_password, registries=logins)
+    return Credentials(
+        git_username="x-access-token",
+        git_password=git_password,
+        registries=logins,
+        build=dict(build),
+        env=dict(env),
+    )
 
 
 def release_name(instance: str, release: Release) -> str:

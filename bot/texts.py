@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bot.store.tables import CommandState, Job, JobState, Release, ReleaseState, Run
 from bot.store.tables import Environment as Place
-from workers.contract.messages import Fault, Kind
+from workers.contract.messages import Fault, ImageResult, Kind
 
 MOST_STATUS = 140  # characters; GitHub refuses a longer description with a 422
 MOST_COMMENT = 60_000  # characters; GitHub's limit is 65,536
@@ -71,8 +71,17 @@ def deployment_state(job: Job) -> str | None:
     }.get(job.state)
 
 
-def built(seconds: float, size: int) -> str:
-    return f"Built in {duration(seconds)}, {megabytes(size)}"
+def built(seconds: float, image: ImageResult) -> str:
+    cached = f", {layers(image.layers, image.cached)}" if image.layers else ""
+    return f"Built in {duration(seconds)}, {megabytes(image.size)}{cached}"
+
+
+def layers(of: int, cached: int) -> str:
+    return f"{cached} of {of} layers from cache"
+
+
+def reused(sha: str) -> str:
+    return f"Not built again: {sha[:7]} had the same inputs"
 
 
 def deployed(url: str) -> str:

@@ -7,7 +7,7 @@ A repository with only a Dockerfile needs none: the defaults build it, run its d
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -385,12 +385,16 @@ def merged_for_fork(base: Repository, head: Repository) -> Repository:
     return base.model_copy(update={"images": images})
 
 
-def forbidden(config: Repository, trusted: bool) -> list[str]:
-    """What an untrusted repository asks for and must not have."""
-    if trusted:
-        return []
-    asked = ("host_mounts", "privileged", "host_network")
+def forbidden(config: Repository, trusted: bool, pushes: Sequence[str] = ()) -> list[str]:
+    """What a repository asks for and must not have: `pushes` are the prefixes that it may push to."""
+    asked = () if trusted else ("host_mounts", "privileged", "host_network")
     return [
+        f"{FILE}: images.{name}.registries: {prefix} is no registry that may be pushed to: "
+        "the instance's administrator names those in PUSH_REGISTRIES"
+        for name, image in config.images.items()
+        for prefix in image.registries
+        if not any(prefix == push or prefix.startswith(f"{push}/") for push in pushes)
+    ] + [
         f"{FILE}: environments.{name}.{key}: only for repositories that the instance trusts: "
         "its administrator names them in TRUSTED_REPOSITORIES"
         for name, environment in config.environments.items()

@@ -27,6 +27,7 @@ from pydantic import (
 
 from config.errors import ConfigError, nearest, sentences
 from config.fields import SIZE
+from config.registries import Login, parse_auths, split
 
 PREFIX = "BLACKTREE_"
 # Names that are read before the model is: where the TOML file is.
@@ -163,6 +164,13 @@ class Settings(BaseModel):
             raise ValueError("must be a size such as 512m or 20g")
         return text
 
+    @field_validator("registry_auths")
+    @classmethod
+    def _logins(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parse_auths(value.get_secret_value())
+        return value
+
     @field_validator("data_dir")
     @classmethod
     def _expanded(cls, path: Path) -> Path:
@@ -204,6 +212,21 @@ class Settings(BaseModel):
     @property
     def environment_host(self) -> str:
         return self.proxy_host or urlsplit(self.base_url).hostname or "localhost"
+
+    @property
+    def registry_logins(self) -> list[Login]:
+        """One for each host that has one; REGISTRY's own wins over the further ones."""
+        logins = parse_auths(self.registry_auths.get_secret_value()) if self.registry_auths else []
+        if self.registry_password:
+            password = self.registry_password.get_secret_value()
+            logins.append(Login(split(self.registry)[0], self.registry_username, password))
+        return list({login.host: login for login in logins}.values())
+
+    @property
+    def registries(self) -> list[str]:
+        """The prefixes that images may be pushed to: REGISTRY, then the further ones."""
+        prefixes = (part.strip().rstrip("/") for part in (self.registry, *self.push_registries.split(",")))
+        return list(dict.fromkeys(filter(None, prefixes)))
 
     def trusts(self, full_name: str) -> bool:
         """Whether a repository may ask for host mounts, privileged mode and the host's network."""

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from aio_pika.abc import AbstractChannel
 
+from tests.parts.aws import EcrRegistry, some_account
 from tests.parts.broker import Broker, Queue
 from tests.parts.engine import Engine
 from tests.parts.part import NotOurs
@@ -126,6 +127,22 @@ def test_a_part_that_the_environment_named_is_not_broken(monkeypatch: pytest.Mon
         assert part.amqp_url == "amqp://elsewhere/"
         with pytest.raises(NotOurs, match="broker"):
             part.kill()
+
+
+def test_hosts_of_tests_that_were_killed_are_forgotten() -> None:
+    lost, account, hosts = some_account(), some_account(), Path("/etc/hosts")
+    trusted = Path("/etc/docker/certs.d")
+    (trusted / f"{lost}.example").mkdir(parents=True)
+    with hosts.open("a") as file:
+        file.write(f"127.0.0.9 {lost}.example # blacktree-test {2**22 + 1}\n")
+
+    with EcrRegistry(account) as registry:
+        assert registry.get("/v2/").status_code == 200
+        assert account in hosts.read_text()
+        assert lost not in hosts.read_text()
+
+    assert account not in hosts.read_text()
+    assert not [folder for folder in trusted.iterdir() if folder.name.startswith((lost, account))]
 
 
 HOLDER = """

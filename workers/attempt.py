@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -27,7 +28,7 @@ from workers.contract.messages import (
     now,
 )
 from workers.engine.engine import EngineDown
-from workers.failure import Failure
+from workers.failure import DISK_FULL, Failure
 from workers.logs import LogSink
 
 log = structlog.get_logger()
@@ -106,7 +107,7 @@ class Attempt:
                 telling.cancel()
                 await asyncio.gather(telling, return_exceptions=True)
 
-    async def perform(self, story: Story, timeout: float) -> Succeeded | Failed:
+    async def perform(self, story: Story, timeout: float | None) -> Succeeded | Failed:
         """Live through `story`: the one place where an exception becomes an outcome."""
         try:
             async with asyncio.timeout(timeout) as self._clock:
@@ -125,10 +126,16 @@ class Attempt:
             log.exception("unexpected time-out")
             return self._failed(Fault.OURS, "internal", "Something on the worker did not answer in time")
         except Exception as error:
-            log.exception("attempt broke")
-            sentence = f"The worker failed unexpectedly ({type(error).__name__}); see its log"
-            return self._failed(Fault.OURS, "internal", sentence)
+            return self.broke(error)
         return Succeeded(image=image)
+
+    def broke(self, error: Exception) -> Failed:
+        """What no part of the story expected."""
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return self._failed(Fault.OURS, DISK_FULL, "The worker's disk is full")
+        log.error("attempt broke", exc_info=error)
+        sentence = f"The worker failed unexpectedly ({type(error).__name__}); see its log"
+        return self._failed(Fault.OURS, "internal", sentence)
 
     def _failed(self, fault: Fault, reason: str, sentence: str) -> Failed:
         self.log.line(f"✗ {sentence}")

@@ -1,37 +1,66 @@
-"""The story of a build: checkout ▸ build ▸ push."""
+"""The story of a build: checkout ▸ build ▸ test ▸ push; what was built before is not built again."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
+
+from workers import inputs
 from workers.attempt import Attempt
-from workers.checkout import Checkout, checkout
-from workers.contract.messages import AttemptRef, BuildSpec, ImageResult, Step
-from workers.engine.engine import PREFIX, BuildOrder, Image
-from workers.failure import ours, user
+from workers.checkout import Checkout
+from workers.contract.messages import (
+    AttemptRef,
+    BuildSpec,
+    ImageResult,
+    ImageTest,
+    Known,
+    Limits,
+    Lookup,
+    RegistryLogin,
+    Step,
+)
+from workers.contract.queue import QueueDown
+from workers.engine.engine import PREFIX, BuildOrder, Built, Command, Image
+from workers.failure import Failure, final, ours, user
+from workers.registry.push import move, push
+from workers.registry.registry import Registry
 from workers.tools import Tools
+
+log = structlog.get_logger()
+
+_OCI = "org.opencontainers.image"
+_ASKING = 5.0  # seconds: what was built before is not worth a longer wait
 
 
 async def build(attempt: Attempt, spec: BuildSpec, tools: Tools) -> ImageResult:
     """Build one image of one commit. Nothing of it stays unless this succeeds. Raises Failure."""
+    _know_secrets(attempt, spec)
+    registry = tools.registries.of(attempt.credentials)
     async with attempt.step(Step.CHECKOUT):
-        source = await checkout(
-            spec.source, attempt.credentials, attempt.folder, tools.environ, attempt.log.write
+        source = await tools.mirrors.checkout(
+            spec.source, attempt.credentials, attempt.folder, attempt.log.write
         )
     async with _temporary_tag(attempt, spec, tools) as tag:
         async with attempt.step(Step.BUILD):
-            image = await _built(attempt, spec, source, tag, tools)
+            key = await _key(attempt, spec, source, tools, registry)
+            if found := await _built_before(attempt, spec, key, tools, registry):
+                return await _reused(attempt, spec, found, source, tools, registry)
+            image, built = await _built(attempt, spec, source, tag, tools, registry)
+        if spec.test is not None:
+            async with attempt.step(Step.TEST):
+                await _tested(attempt, spec, spec.test, image, tools)
         if not spec.push:
             await _tag_all(spec, image, tools)
-            return ImageResult(digest=image.id, reference=image.id, size=image.size, tree=source.tree)
+            return _result(image.id, image.id, image, source, key, built)
         async with attempt.step(Step.PUSH):
-            digest = await _pushed(attempt, spec, image, tools)
-        return ImageResult(
-            digest=digest, reference=f"{spec.reference}@{digest}", size=image.size, tree=source.tree
-        )
+            digest = await _pushed(attempt, spec, image, tools, registry)
+        return _result(digest, f"{spec.reference}@{digest}", image, source, key, built)
 
 
 def temporary_prefix(worker: str) -> str:
@@ -39,38 +68,161 @@ def temporary_prefix(worker: str) -> str:
     return f"blacktree-{hashlib.sha256(worker.encode()).hexdigest()[:10]}-"
 
 
+def _know_secrets(attempt: Attempt, spec: BuildSpec) -> None:
+    wanted = (*spec.secrets, *([spec.ssh] if spec.ssh else []))
+    if missing := [name for name in wanted if name not in attempt.credentials.build]:
+        raise user(
+            "secret_missing",
+            f"The secret {missing[0]} is not set for builds of {spec.source.repository}:"
+            f" blacktree secret set {spec.source.repository} {missing[0]}",
+        )
+
+
+async def _key(attempt: Attempt, spec: BuildSpec, source: Checkout, tools: Tools, registry: Registry) -> str:
+    """The key of the inputs; empty where they are not all known, or where it is nobody's to use."""
+    texts = await asyncio.to_thread(_texts, source.folder, spec)
+    if spec.fork:
+        return ""
+    try:
+        return await inputs.key(spec, source, texts, tools.engine, registry)
+    except inputs.Unknown as unknown:
+        attempt.log.line(f"whether it was built before can't be told: {unknown}")
+        return ""
+
+
+def _texts(folder: Path, spec: BuildSpec) -> inputs.Texts:
+    dockerfile, context = _dockerfile(folder, spec), _inside(folder, spec.context, "context")
+    ignored = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
+    return inputs.Texts(
+        dockerfile.read_bytes(),
+        ignored.read_bytes() if ignored.is_file() else b"",
+        str(context.relative_to(folder.resolve())),
+    )
+
+
+async def _built_before(
+    attempt: Attempt, spec: BuildSpec, key: str, tools: Tools, registry: Registry
+) -> Known | None:
+    """The image of the same inputs, if the bot knows one and it is where it should be."""
+    if not key or spec.fresh:
+        return None
+    asked = Lookup(job=attempt.ref.job, attempt=attempt.ref.attempt, key=key)
+    try:
+        answer = await tools.queue.request(asked, _ASKING)
+    except (QueueDown, TimeoutError) as error:
+        log.warning("lookup not answered", error=str(error) or "time-out")
+        return None
+    if not isinstance(answer, Known) or answer.image is None:
+        return None
+    there = await _is_there(spec, answer.image, tools, registry)
+    if not there:
+        attempt.log.line(f"{answer.image.reference} has the same inputs, but is gone: it is built again")
+    return answer if there else None
+
+
+async def _is_there(spec: BuildSpec, image: ImageResult, tools: Tools, registry: Registry) -> bool:
+    if not spec.push:
+        return await tools.engine.image(image.reference) is not None
+    names = (spec.reference, *spec.copies)
+    try:
+        known = await asyncio.gather(*(registry.digest(f"{name}@{image.digest}") for name in names))
+    except Failure:
+        return False
+    return all(digest == image.digest for digest in known)
+
+
+async def _reused(
+    attempt: Attempt, spec: BuildSpec, found: Known, source: Checkout, tools: Tools, registry: Registry
+) -> ImageResult:
+    """Give the image of the same inputs this commit's tags: nothing is built, pulled or pushed."""
+    image = found.image
+    assert image is not None, "_built_before gives none without"  # noqa: S101
+    attempt.log.line(f"built before, for {found.sha[:12]}, from the same inputs: {image.reference}")
+    tags = [*dict.fromkeys((spec.source.sha, *spec.tags))]
+    if spec.push:
+        for name in (spec.reference, *spec.copies):
+            await move(registry, name, image.digest, tags, attempt.log.write)
+    else:
+        for tag in tags:
+            await tools.engine.tag(image.digest, f"{spec.reference}:{tag}")
+    reference = f"{spec.reference}@{image.digest}" if spec.push else image.reference
+    return image.model_copy(update={"reused": found.sha, "tree": source.tree, "reference": reference})
+
+
+def temporary_tag(worker: str, ref: AttemptRef) -> str:
+    """The tag of an attempt's image until it is whole."""
+    return f"{temporary_prefix(worker)}{hashlib.sha256(ref.job.encode()).hexdigest()[:16]}-{ref.attempt}"
+
+
 @contextlib.asynccontextmanager
 async def _temporary_tag(attempt: Attempt, spec: BuildSpec, tools: Tools) -> AsyncIterator[str]:
-    tag = f"{spec.reference}:{temporary_prefix(tools.worker)}{_short(attempt.ref)}"
+    tag = f"{spec.reference}:{temporary_tag(tools.worker, attempt.ref)}"
     try:
         yield tag
     finally:
         await tools.engine.untag(tag)
 
 
-def _short(ref: AttemptRef) -> str:
-    return f"{hashlib.sha256(ref.job.encode()).hexdigest()[:16]}-{ref.attempt}"
-
-
-async def _built(attempt: Attempt, spec: BuildSpec, source: Checkout, tag: str, tools: Tools) -> Image:
+async def _built(
+    attempt: Attempt, spec: BuildSpec, source: Checkout, tag: str, tools: Tools, registry: Registry
+) -> tuple[Image, Built]:
+    attempt.log.line(f"built by {tools.builder.description}")
     order = BuildOrder(
         context=_inside(source.folder, spec.context, "context"),
-        dockerfile=_inside(source.folder, spec.dockerfile, "dockerfile"),
+        dockerfile=_dockerfile(source.folder, spec),
         tag=tag,
         target=spec.target,
         args=spec.args,
-        labels={
-            **spec.labels,
-            PREFIX + "repository": spec.source.repository,
-            PREFIX + "sha": spec.source.sha,
-        },
+        labels=labels(spec, source.committed_at),
         scratch=attempt.folder,
+        platforms=spec.platforms,
+        secrets={name: attempt.credentials.build[name] for name in spec.secrets},
+        ssh_key=attempt.credentials.build[spec.ssh] if spec.ssh else None,
+        memory=spec.memory,
+        cpus=spec.cpus,
+        cache=_caches(spec),
+        keep_cache=spec.cache and spec.push,
+        pull=spec.pull,
+        fresh=spec.fresh,
+        epoch=source.committed_at,
+        namespace=spec.source.repository + ("/fork" if spec.fork else ""),
     )
-    await tools.builder.build(order, attempt.credentials.registries, attempt.log.write)
+    built = await tools.builder.build(order, await _base_logins(attempt, spec, registry), attempt.log.write)
     image = await tools.engine.image(tag)
     if image is None:
         raise ours("build_broken", "The builder succeeded, but the engine does not have the image")
-    return image
+    if built.layers:
+        attempt.log.line(f"{built.cached} of {built.layers} layers from cache")
+    return image, built
+
+
+async def _base_logins(attempt: Attempt, spec: BuildSpec, registry: Registry) -> list[RegistryLogin]:
+    """Logins for base images and layers. A stranger could name any image that we may read: it gets none."""
+    if spec.fork:
+        return []
+    ours = await registry.logins([spec.reference, *spec.copies])
+    return [*{login.host: login for login in (*attempt.credentials.registries, *ours)}.values()]
+
+
+def labels(spec: BuildSpec, committed_at: int) -> Mapping[str, str]:
+    """Pure: an image's labels. The time is the commit's, so that the same commit gives the same image."""
+    return {
+        **spec.labels,
+        f"{_OCI}.created": datetime.fromtimestamp(committed_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        PREFIX + "repository": spec.source.repository,
+        PREFIX + "sha": spec.source.sha,
+    }
+
+
+def _caches(spec: BuildSpec) -> list[str]:
+    """Where in the registry layers of this build may be found; a stranger's takes them from nobody."""
+    if not (spec.cache and spec.push) or spec.fork or spec.fresh:
+        return []
+    return [f"{spec.reference}:{tag}" for tag in dict.fromkeys(spec.tags) if tag != spec.source.sha]
+
+
+def _dockerfile(folder: Path, spec: BuildSpec) -> Path:
+    return _inside(folder, spec.dockerfile, "dockerfile")
 
 
 def _inside(folder: Path, path: str, what: str) -> Path:
@@ -85,23 +237,62 @@ def _inside(folder: Path, path: str, what: str) -> Path:
     return place
 
 
+async def _tested(attempt: Attempt, spec: BuildSpec, test: ImageTest, image: Image, tools: Tools) -> None:
+    """Run the test in the image that was built; its exit code decides."""
+    usual = tools.build_limits
+    limits = Limits(memory=spec.memory or usual.memory, cpus=spec.cpus or usual.cpus, pids=usual.pids)
+    command = Command(
+        name=f"test-{temporary_tag(tools.worker, attempt.ref)}",
+        image=image.id,
+        command=test.command,
+        limits=limits,
+        network="bridge" if test.network else None,
+        labels={
+            PREFIX + "worker": tools.worker,
+            PREFIX + "job": attempt.ref.job,
+            PREFIX + "attempt": str(attempt.ref.attempt),
+            PREFIX + "role": "test",
+        },
+    )
+    try:
+        async with asyncio.timeout(test.timeout) as clock:
+            code = await tools.engine.run(command, attempt.log.write)
+    except TimeoutError:
+        if not clock.expired():
+            raise
+        raise user("test_timeout", f"The test lasted longer than its {test.timeout:g} s") from None
+    if code in (126, 127):
+        raise user("test_failed", f"The test's command cannot be run (exit code {code}): {test.command[0]}")
+    if code != 0:
+        hint = " (killed: out of memory?)" if code == 137 else ""
+        raise user("test_failed", f"The test ended with exit code {code}{hint}: {' '.join(test.command)}")
+
+
 async def _tag_all(spec: BuildSpec, image: Image, tools: Tools) -> None:
     for tag in dict.fromkeys((spec.source.sha, *spec.tags)):
         await tools.engine.tag(image.id, f"{spec.reference}:{tag}")
 
 
-async def _pushed(attempt: Attempt, spec: BuildSpec, image: Image, tools: Tools) -> str:
+async def _pushed(attempt: Attempt, spec: BuildSpec, image: Image, tools: Tools, registry: Registry) -> str:
     """The digest that the registry knows `image` by. The commit's tag goes first, the moving ones after."""
-    first = f"{spec.reference}:{spec.source.sha}"
-    async with _tagged(image, first, tools):
-        digest = await tools.builder.push(first, attempt.credentials.registries, attempt.log.write)
-        digest = digest or await _reported(first, spec.reference, tools)
-        for tag in dict.fromkeys(spec.tags):
-            reference = f"{spec.reference}:{tag}"
-            if reference != first:
-                async with _tagged(image, reference, tools):
-                    await tools.builder.push(reference, attempt.credentials.registries, attempt.log.write)
-    return digest
+    digests = [
+        await _pushed_to(name, attempt, spec, image, tools, registry)
+        for name in (spec.reference, *spec.copies)
+    ]
+    if len(set(digests)) > 1:
+        raise final("push_failed", f"The registries know the image by different digests: {digests}")
+    for name in (spec.reference, *spec.copies):
+        tags = [tag for tag in spec.tags if tag != spec.source.sha]
+        await move(registry, name, digests[0], tags, attempt.log.write)
+    return digests[0]
+
+
+async def _pushed_to(
+    name: str, attempt: Attempt, spec: BuildSpec, image: Image, tools: Tools, registry: Registry
+) -> str:
+    reference = f"{name}:{spec.source.sha}"
+    async with _tagged(image, reference, tools):
+        return await push(tools.builder, registry, reference, attempt.log.write)
 
 
 @contextlib.asynccontextmanager
@@ -119,9 +310,15 @@ async def _tagged(image: Image, reference: str, tools: Tools) -> AsyncIterator[N
         raise
 
 
-async def _reported(reference: str, name: str, tools: Tools) -> str:
-    image = await tools.engine.image(reference)
-    for known in image.digests if image else ():
-        if known.startswith(f"{name}@"):
-            return known.rpartition("@")[2]
-    raise ours("push_failed", f"The registry did not say by which digest it knows {reference}")
+def _result(
+    digest: str, reference: str, image: Image, source: Checkout, key: str, built: Built
+) -> ImageResult:
+    return ImageResult(
+        digest=digest,
+        reference=reference,
+        size=image.size,
+        tree=source.tree,
+        key=key,
+        layers=built.layers,
+        cached=built.cached,
+    )

@@ -1,174 +1,169 @@
-"""The exact commit, one deep, in a fresh folder. The token is in memory only."""
+"""The files of one commit, without a .git folder among them, and what else is to be known of the commit."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from workers import process
-from workers.contract.messages import Credentials, Source
+from workers import submodules
+from workers.contract.messages import Source
 from workers.failure import Failure, final, ours, user
+from workers.git import Access, Git, GitFailed, last_line
+from workers.threads import to_the_end
 
-# Right after an event GitHub may not show what it told of (FIELD.md, 17).
-_LAG = (1.0, 3.0)  # seconds before another try
-_PASSED = re.compile(
-    r"^(PATH|LANG|SSL_CERT_(FILE|DIR)|GIT_SSL_CA(INFO|PATH)|CURL_CA_BUNDLE|"
-    r"(https?|all|no)_proxy|(HTTPS?|ALL|NO)_PROXY)$"
-)
+_TOP = PurePosixPath(".")
 _DENIED = (
     "authentication failed", "could not read username", "could not read password", "error: 401", "error: 403",
+    "authentication required", "authorization error", "credentials for",
 )  # fmt: skip
-_SHA = re.compile(r"^[0-9a-f]{40}(?:[0-9a-f]{24})?$")
-_SAFE = (
-    "protocol.allow=never", "protocol.http.allow=always", "protocol.https.allow=always",
-    "core.hooksPath=/dev/null", "core.fsmonitor=false", "credential.helper=", "gc.auto=0",
-    "http.lowSpeedLimit=1000", "http.lowSpeedTime=60",
+# git-lfs as a filter, which fetches what is checked out and no more (its `install` sets the same).
+_LFS = (
+    "filter.lfs.process=git-lfs filter-process", "filter.lfs.smudge=git-lfs smudge -- %f",
+    "filter.lfs.clean=git-lfs clean -- %f", "filter.lfs.required=true", "lfs.skipdownloaderrors=false",
 )  # fmt: skip
-# Answers only for the place that the token is for: a redirect elsewhere gets nothing.
-_ASKPASS = """#!/bin/sh
-case "$1" in
-*"'$BLACKTREE_GIT_SCHEME://$BLACKTREE_GIT_HOST'"* | *"'$BLACKTREE_GIT_SCHEME://"*"@$BLACKTREE_GIT_HOST'"*) ;;
-*) exit 1 ;;
-esac
-case "$1" in
-Username*) exec sed -n 1p "/proc/self/fd/$BLACKTREE_GIT_FD" ;;
-*) exec sed -n 2p "/proc/self/fd/$BLACKTREE_GIT_FD" ;;
-esac
-"""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit in a git folder of the attempt's own, which needs no mirror."""
+
+    git: Git
+    tree: Path
+    sha: str
+
+    async def object(self, path: str) -> str | None:
+        """git's id of the file or folder at `path`; None if there is none."""
+        try:
+            answer = await self.git.ask("rev-parse", "--verify", "--quiet", f"{self.sha}:{path}")
+        except GitFailed:
+            return None
+        return answer.splitlines()[-1] if answer else None
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """A commit's files, without a .git folder among them."""
+    """A commit's files."""
 
     folder: Path
     tree: str
+    committed_at: int  # seconds since 1970, as the committer's machine had it
+    commits: Mapping[PurePosixPath, Commit] = field(default_factory=dict, repr=False)
+
+    async def object(self, path: str) -> str | None:
+        """git's id of the file or folder at `path`, in whichever submodule; None if there is none."""
+        asked = PurePosixPath(path)
+        if asked.is_absolute() or ".." in asked.parts:
+            return None
+        for place in (asked, *asked.parents):
+            if place in self.commits:
+                inside = asked.relative_to(place)
+                return await self.commits[place].object("" if inside == _TOP else str(inside))
+        return None
 
 
-async def checkout(
-    source: Source,
-    credentials: Credentials,
-    folder: Path,
-    environ: Mapping[str, str],
-    output: Callable[[str], None],
-    lag: Sequence[float] = _LAG,
-) -> Checkout:
-    """Fetch `source` into `folder`, which exists. Raises Failure."""
-    if not _SHA.match(source.sha):
+async def described(folder: Path, commits: Mapping[PurePosixPath, Commit]) -> Checkout:
+    """The checkout in `folder`, whose `commits` are laid out in it. Raises Failure."""
+    top = commits[_TOP]
+    # Not `git show`, which reads .gitmodules and may die of it.
+    answer = await top.git.ask("rev-list", "--max-count=1", "--format=%H %T %ct", top.sha)
+    head, tree, seconds = answer.splitlines()[-1].split(" ")
+    if head != top.sha:
+        raise final("bad_commit", f"The checkout is at {head} instead of {top.sha}")
+    return Checkout(folder, tree, int(seconds) if seconds.isdecimal() else 0, commits)
+
+
+async def lay_out(
+    commit: Commit, source: Source, access: Access, lfs: Path, output: Callable[[str], None]
+) -> None:
+    """Put the commit's files into its work tree; those in Git LFS are kept in `lfs`.
+
+    Raises Failure, and GitFailed where nothing but broken objects explains it.
+    """
+    login = access.to(source.clone_url)
+    settings: list[str] = []
+    if source.sparse:
+        settings += ["core.sparseCheckout=true", "core.sparseCheckoutCone=false"]
+        await to_the_end(_write_patterns, commit.git.folder, source.sparse)
+    if source.lfs:
+        settings += [*_LFS, f"lfs.url={await _lfs_url(commit, source)}", f"lfs.storage={lfs}"]
+        login = access.to(access.url)  # git-lfs speaks to several hosts, and askpass answers for one
+    try:
+        await commit.git.run(
+            "checkout", "--quiet", "--force", "--detach", source.sha,
+            output=output, login=login, settings=settings,
+        )  # fmt: skip
+    except GitFailed as failed:
+        failure = why_not_laid_out(failed.said, source)
+        if failure is None:
+            raise
+        raise failure from None
+
+
+def _write_patterns(folder: Path, patterns: list[str]) -> None:
+    (folder / "info").mkdir(exist_ok=True)
+    (folder / "info" / "sparse-checkout").write_text("".join(f"{pattern}\n" for pattern in patterns))
+
+
+async def _lfs_url(commit: Commit, source: Source) -> str:
+    """The LFS server. A repository may name another one, but no file and no program (.lfsconfig can both)."""
+    try:
+        url = await commit.git.ask("config", "--blob", f"{source.sha}:.lfsconfig", "lfs.url")
+    except GitFailed:
+        url = ""
+    if urlsplit(url).scheme in ("http", "https"):
+        return url
+    clone_url = source.clone_url.removesuffix("/")
+    return clone_url + ("/info/lfs" if clone_url.endswith(".git") else ".git/info/lfs")
+
+
+async def submodules_of(commit: Commit, source: Source) -> dict[PurePosixPath, Source]:
+    """What is to be laid out where in the commit's work tree, which is there. Raises Failure."""
+    if await commit.object(".gitmodules") is None:
+        return {}
+    try:
+        said = await commit.git.ask(
+            "config", "-z", "--blob", f"{commit.sha}:.gitmodules", "--get-regexp", submodules.KEYS
+        )
+    except GitFailed as failed:
+        if not failed.said:
+            return {}
+        raise user("bad_gitmodules", f".gitmodules is not understood: {last_line(failed.said)}") from None
+    urls = {entry.path: entry.url for entry in submodules.parse(said)}
+    if not urls:
+        return {}
+    listing = await commit.git.ask("ls-tree", "-z", "--full-tree", commit.sha, "--", *urls)
+    found: dict[PurePosixPath, Source] = {}
+    for path, sha in submodules.links(listing).items():
+        if path in urls and await to_the_end(_is_own_folder, commit.tree, path):
+            url = submodules.resolve(source.clone_url, urls[path])
+            name = f"the submodule {path} ({url})"
+            found[PurePosixPath(path)] = source.model_copy(
+                update={"repository": name, "clone_url": url, "sha": sha, "depth": 1, "sparse": []}
+            )
+    return found
+
+
+def _is_own_folder(tree: Path, path: str) -> bool:
+    """Whether git made the submodule's folder: not where it is left out, and never behind a link."""
+    place = tree / path
+    return place.is_dir() and place.resolve() == tree.resolve() / path
+
+
+def check(source: Source, path: str | None) -> None:
+    """Raises Failure where a checkout of `source` cannot be tried. `path` is where programs are."""
+    if len(source.sha) not in (40, 64) or source.sha.strip("0123456789abcdef"):
         raise final("bad_commit", f"{source.sha!r} is no full commit SHA")
     if urlsplit(source.clone_url).scheme not in ("http", "https"):
         raise final("bad_clone_url", f"{source.clone_url} is neither http nor https")
-    tree = folder / "tree"
-    tree.mkdir()
-    with _asking(source.clone_url, credentials, folder) as (env, fds):
-        git = _Git(folder, tree, {**_environment(environ), **env}, fds, output)
-        await git.run("init", "--quiet", "--template=")
-        await _fetched(git, source, lag)
-        await git.run("checkout", "--quiet", "--force", "--detach", source.sha)
-        head = await git.run("rev-parse", "--verify", "HEAD")
-        if head != source.sha:
-            raise final("bad_commit", f"The checkout is at {head} instead of {source.sha}")
-        return Checkout(tree, await git.run("rev-parse", "--verify", "HEAD^{tree}"))
-
-
-async def _fetched(git: _Git, source: Source, lag: Sequence[float]) -> None:
-    for wait in (*lag, None):
-        try:
-            # --force: a repository's own settings have no say here.
-            await git.run("fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--force",
-                          "--", source.clone_url, source.sha)  # fmt: skip
-            return
-        except _GitFailed as failed:
-            failure = why(failed.said, source)
-            if wait is None or failure.reason not in ("commit_missing", "repository_missing"):
-                raise failure from None
-        await asyncio.sleep(wait)
-
-
-class _GitFailed(Exception):
-    def __init__(self, said: str) -> None:
-        super().__init__(said)
-        self.said = said
-
-
-class _Git:
-    def __init__(
-        self,
-        folder: Path,
-        tree: Path,
-        env: Mapping[str, str],
-        fds: Sequence[int],
-        output: Callable[[str], None],
-    ) -> None:
-        self._start = ["git", f"--git-dir={folder / 'git'}", f"--work-tree={tree}"]
-        self._start += [part for setting in _SAFE for part in ("-c", setting)]
-        self._env = env
-        self._fds = fds
-        self._folder = folder
-        self._output = output
-
-    async def run(self, verb: str, *arguments: str) -> str:
-        quiet = verb == "rev-parse"
-        ended = await process.run(
-            [*self._start, verb, *arguments],
-            env=self._env,
-            cwd=self._folder,
-            output=(lambda _: None) if quiet else self._output,
-            pass_fds=self._fds,
+    if source.lfs and shutil.which("git-lfs", path=path) is None:
+        raise final(
+            "lfs_missing",
+            f"{source.repository} needs Git LFS, and this worker has no git-lfs: install it there (Debian's"
+            " package is named git-lfs)",
         )
-        if ended.code == 0:
-            return ended.tail.strip()
-        if verb == "fetch":
-            raise _GitFailed(ended.tail)
-        if "No space left" in ended.tail:
-            raise ours("disk_full", "The worker's disk is full")
-        raise ours("git_failed", f"git {verb} failed: {_last(ended.tail)}")
-
-
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environ.items() if _PASSED.match(name)} | {
-        "LC_ALL": "C",
-        "HOME": "/nonexistent",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": "/dev/null",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_LFS_SKIP_SMUDGE": "1",
-    }
-
-
-@contextlib.contextmanager
-def _asking(
-    url: str, credentials: Credentials, folder: Path
-) -> Iterator[tuple[dict[str, str], tuple[int, ...]]]:
-    """The variables and descriptors by which git learns `credentials`; the variables hold none."""
-    if not credentials.git_password:
-        yield {"GIT_ASKPASS": "/bin/false"}, ()
-        return
-    script = folder / "askpass"
-    script.write_text(_ASKPASS)
-    script.chmod(0o700)
-    memory = os.memfd_create("blacktree-git", os.MFD_CLOEXEC)
-    try:
-        os.write(memory, f"{credentials.git_username}\n{credentials.git_password}\n".encode())
-        where = urlsplit(url)
-        host = where.netloc.rpartition("@")[2]
-        yield (
-            {
-                "GIT_ASKPASS": str(script),
-                "BLACKTREE_GIT_FD": str(memory),
-                "BLACKTREE_GIT_SCHEME": where.scheme,
-                "BLACKTREE_GIT_HOST": host,
-            },
-            (memory,),
-        )
-    finally:
-        os.close(memory)
 
 
 def why(said: str, source: Source) -> Failure:
@@ -180,10 +175,7 @@ def why(said: str, source: Source) -> Failure:
             "commit_missing", f"{source.repository} has no commit {short} any more: was it force-pushed away?"
         )
     if any(words in text for words in _DENIED):
-        return final(
-            "git_denied",
-            f"GitHub refused the login for {source.repository}: check the token, or the App's installation",
-        )
+        return _denied(source)
     if "not found" in text or "error: 404" in text:
         return user(
             "repository_missing",
@@ -191,9 +183,34 @@ def why(said: str, source: Source) -> Failure:
         )
     if "no space left" in text:
         return ours("disk_full", "The worker's disk is full")
-    return ours("git_unreachable", f"{source.repository} could not be fetched: {_last(said)}")
+    return ours("git_unreachable", f"{source.repository} could not be fetched: {last_line(said)}")
 
 
-def _last(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[-1][:200] if lines else "git gave no reason"
+def why_not_laid_out(said: str, source: Source) -> Failure | None:
+    """What `git checkout` meant; None where the objects are to blame."""
+    text = said.lower()
+    if "no space left" in text:
+        return ours("disk_full", "The worker's disk is full")
+    if "invalid path" in text or "file name too long" in text:
+        return user("bad_path", f"git refuses a path in this commit: {last_line(said)}")
+    if not any(words in text for words in ("smudge", "git-lfs", "batch response", "lfs:")):
+        return None
+    if "does not exist" in text:
+        return user(
+            "lfs_object_missing",
+            f"A file of {source.repository} is not on its Git LFS server: push it with `git lfs push --all`",
+        )
+    if "quota" in text:
+        return final("lfs_quota", f"Git LFS refuses {source.repository}: {last_line(said)}")
+    if any(words in text for words in _DENIED):
+        return _denied(source)
+    return ours(
+        "lfs_unreachable", f"Git LFS files of {source.repository} were not fetched: {last_line(said)}"
+    )
+
+
+def _denied(source: Source) -> Failure:
+    return final(
+        "git_denied",
+        f"GitHub refused the login for {source.repository}: check the token, or the App's installation",
+    )

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import shutil
 from collections.abc import AsyncIterator
 
 from config.checks import Check
+from config.fields import size_bytes
+from config.registries import split
 from config.settings import Settings
+from workers.contract.messages import Credentials, RegistryLogin
 from workers.contract.queue import QueueDown
 from workers.contract.rabbitmq import RabbitQueue
+from workers.disk import people
 from workers.engine.buildkit import find_builder
 from workers.engine.docker import DockerEngine
 from workers.engine.engine import EngineDown
-from workers.registry.oci import RegistryError, log_in
+from workers.failure import Failure
+from workers.registry import ecr
+from workers.registry.patience import Patience
+from workers.registry.registries import Registries
+from workers.room import Room
 
-ENOUGH_DISK = 5 * 10**9  # bytes: a build of a large image and its cache
+_HASTE = Patience(tries=2)
 
 
 async def checks(settings: Settings) -> AsyncIterator[Check]:
@@ -24,7 +32,8 @@ async def checks(settings: Settings) -> AsyncIterator[Check]:
     yield await _engine()
     yield await _builder()
     yield await _queue(settings)
-    yield await _registry(settings)
+    async for check in _registries(settings):
+        yield check
     yield await _disk(settings)
 
 
@@ -54,25 +63,41 @@ async def _queue(settings: Settings) -> Check:
         return Check("queue", False, str(error), "start RabbitMQ, or correct BLACKTREE_QUEUE_URL")
 
 
-async def _registry(settings: Settings) -> Check:
-    if not settings.registry:
-        return Check("registry", True, "none: images stay in the engine that built them (one worker only)")
-    host = settings.registry.partition("/")[0]
-    password = settings.registry_password.get_secret_value() if settings.registry_password else ""
-    try:
-        await log_in(host, settings.registry_username, password)
-    except RegistryError as error:
-        todo = "correct BLACKTREE_REGISTRY, BLACKTREE_REGISTRY_USERNAME and BLACKTREE_REGISTRY_PASSWORD"
-        return Check("registry", False, str(error), todo)
-    return Check("registry", True, f"{settings.registry} as {settings.registry_username or 'anybody'}")
+async def _registries(settings: Settings) -> AsyncIterator[Check]:
+    hosts = dict.fromkeys(split(prefix)[0] for prefix in settings.registries)
+    hosts |= dict.fromkeys(login.host for login in settings.registry_logins)
+    if not hosts:
+        yield Check("registry", True, "none: images stay in the engine that built them (one worker only)")
+    logins = [
+        RegistryLogin(host=login.host, username=login.username, password=login.password)
+        for login in settings.registry_logins
+    ]
+    registry = Registries(settings, _HASTE).of(Credentials(registries=logins))
+    for host in hosts:
+        try:
+            yield Check("registry", True, f"{host} as {await registry.check(host)}")
+        except Failure as failure:
+            yield Check("registry", False, failure.sentence, _todo(host, settings))
+
+
+def _todo(host: str, settings: Settings) -> str:
+    if ecr.place(host):
+        return "give this machine a role that may use ECR (docs/registries.md)"
+    if settings.registry and split(settings.registry)[0] == host:
+        return "correct BLACKTREE_REGISTRY, BLACKTREE_REGISTRY_USERNAME and BLACKTREE_REGISTRY_PASSWORD"
+    return f"correct what BLACKTREE_REGISTRY_AUTHS and BLACKTREE_PUSH_REGISTRIES have for {host}"
 
 
 async def _disk(settings: Settings) -> Check:
+    least = size_bytes(settings.disk_free or "0")
+    room = Room(DockerEngine(os.environ), settings.data_dir, least)
     try:
         await asyncio.to_thread(settings.data_dir.mkdir, parents=True, exist_ok=True)
-        free = (await asyncio.to_thread(shutil.disk_usage, settings.data_dir)).free
+        with contextlib.suppress(EngineDown):  # told by its own check
+            await room.places()
+        free = await room.free()
     except OSError as error:
         todo = "set BLACKTREE_DATA_DIR to a folder that this user may write in"
         return Check("disk", False, f"{settings.data_dir}: {error.strerror}", todo)
-    found = f"{free / 1e9:.1f} GB free in {settings.data_dir}"
-    return Check("disk", free >= ENOUGH_DISK, found, f"free some: {ENOUGH_DISK / 1e9:.0f} GB at least")
+    todo = f"free some: a job needs {people(least)} (BLACKTREE_DISK_FREE)"
+    return Check("disk", free >= least, f"{people(free)} free for {settings.data_dir} and the engine", todo)

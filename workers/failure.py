@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from workers.contract.messages import Fault
 
+DISK_FULL = "disk_full"  # the reason by which a slot knows that space ran out
+
 
 class Failure(Exception):
     """Raised where a failure is known; turned into `Failed` in one place (workers/attempt.py)."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import structlog
 
 from workers.contract.messages import AttemptRef, ContainerState, Heartbeat, HeartbeatAnswer
 from workers.contract.queue import QueueDown
 from workers.deploy import network_name
+from workers.disk import Needed
 from workers.engine.engine import PREFIX, Container, EngineDown
+from workers.room import Room
 from workers.running import Cause, Running
 from workers.tools import Tools
 
@@ -42,14 +42,15 @@ class Heart:
         running: Mapping[Key, Running],
         draining: Callable[[], bool],
         lease: float,
-        data_dir: Path,
+        room: Room,
     ) -> None:
         self._base = base
         self._tools = tools
         self._running = running
         self._draining = draining
         self._lease = lease
-        self._data_dir = data_dir
+        self._room = room
+        self.needed: Needed | None = None
         self._news = asyncio.Event()
         self._looking: asyncio.Task[list[Container]] | None = None
         self._seen: list[Container] = []
@@ -101,20 +102,21 @@ class Heart:
             log.info("the bot answers heartbeats again")
         self._answered = True
         if isinstance(answer, HeartbeatAnswer):
+            self.needed = Needed(answer.instance, frozenset(answer.kept), sent)
             self._heed(answer, beat.attempts, sent, tasks)
         else:
             log.warning("heartbeat refused", answer=answer.model_dump())
 
     async def _heartbeat(self, *, stopped: bool = False) -> Heartbeat:
         await self._look()
-        disk = await asyncio.to_thread(shutil.disk_usage, self._data_dir)
         return self._base.model_copy(
             update={
                 "draining": self._draining(),
                 "stopped": stopped,
                 "attempts": [running.ref for running in self._running.values() if not self._is_lost(running)],
                 "containers": [_state(container) for container in self._seen],
-                "disk_free": disk.free,
+                "disk_free": await self._room.free(),
+                "problem": self._room.problem,
             }
         )
 

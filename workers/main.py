@@ -48,7 +48,7 @@ def worker(settings: Settings, queue: WorkerQueue, environ: Mapping[str, str] = 
     return Worker(
         settings,
         queue,
-        DockerEngine(environ),
+        DockerEngine(environ, prefix),
         builder=lambda: find_builder(environ, prefix),
         environ=environ,
     )

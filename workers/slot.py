@@ -35,9 +35,10 @@ from workers.contract.messages import (
 from workers.contract.queue import QueueDown, Taken
 from workers.contract.seal import Keys
 from workers.deploy import deploy
-from workers.engine.engine import EngineDown
+from workers.failure import DISK_FULL
 from workers.heartbeat import Key, key
 from workers.janitor import work_folder
+from workers.room import Room
 from workers.running import Cause, Running
 from workers.stop import stop
 from workers.tools import Tools
@@ -60,13 +61,17 @@ class Slot:
         tools: Tools,
         instance: str,
         running: dict[Key, Running],
+        over: set[AttemptRef],
         draining: asyncio.Event,
         news: Callable[[], None],
+        room: Room,
     ) -> None:
         self._settings = settings
         self._tools = tools
+        self._room = room
         self._instance = instance
         self._running = running
+        self._over = over
         self._draining = draining
         self._news = news
         self._keys = Keys()
@@ -75,12 +80,14 @@ class Slot:
         wait = _FIRST_WAIT
         while not self._draining.is_set():
             try:
-                await self._tools.engine.about()
-                taken = await self._take()
-                if taken is not None:
-                    await self._handle(taken)
-                wait = _FIRST_WAIT
-            except (EngineDown, QueueDown) as error:
+                if await self._room.open():
+                    if (taken := await self._take()) is not None:
+                        await self._handle(taken)
+                    wait = _FIRST_WAIT
+                else:
+                    await self._rest(wait)
+                    wait = min(wait * 2, _LONGEST_WAIT)
+            except QueueDown as error:
                 log.warning("no job can be taken", error=str(error))
                 await self._rest(wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
@@ -90,16 +97,17 @@ class Slot:
                 wait = min(wait * 2, _LONGEST_WAIT)
 
     async def _take(self) -> Taken | None:
-        """The next offer; None when draining comes first."""
+        """The next offer; None when draining comes first, or something that lets no job be taken."""
         taking = asyncio.ensure_future(self._tools.queue.take(self._settings.worker_pool))
         draining = asyncio.ensure_future(self._draining.wait())
-        either: set[asyncio.Future[Any]] = {taking, draining}
+        closed = asyncio.ensure_future(self._room.closed())
+        either: set[asyncio.Future[Any]] = {taking, draining, closed}
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in either:
                 task.cancel()
-            await asyncio.gather(taking, draining, return_exceptions=True)
+            await asyncio.gather(*either, return_exceptions=True)
         if taking.cancelled():
             return None
         taken = taking.result()
@@ -109,6 +117,9 @@ class Slot:
         return taken
 
     async def _handle(self, taken: Taken) -> None:
+        if not await self._room.open():  # a lot may have happened while nothing was offered
+            await taken.give_back()
+            return
         asked = asyncio.get_running_loop().time()
         answer = await self._claimed(taken)
         if isinstance(answer, Grant):
@@ -174,6 +185,7 @@ class Slot:
                 await taken.ack()
         finally:
             del self._running[key(ref)]
+            self._over.add(ref)
             self._news()
 
     def _folder(self, ref: AttemptRef) -> Path:
@@ -185,6 +197,8 @@ class Slot:
         ended: Succeeded | Failed | None = refused
         if refused is None:
             ended = await running.held(self._lived(running.attempt))
+        if isinstance(ended, Failed) and ended.reason == DISK_FULL:
+            self._room.filled()
         result = _result(ended, running.cause)
         if result is None:
             log.warning("lease lost: the attempt is stopped and told to nobody")
@@ -201,8 +215,11 @@ class Slot:
         timeout = self._settings.job_timeout
         if isinstance(attempt.spec, BuildSpec):
             timeout = min(timeout, attempt.spec.timeout)
-        async with attempt.opened():
-            return await attempt.perform(lambda attempt: _story(attempt, self._tools), timeout)
+        try:
+            async with attempt.opened():
+                return await attempt.perform(lambda attempt: _story(attempt, self._tools), timeout)
+        except OSError as error:  # not even its folder can be made
+            return attempt.broke(error)
 
     async def _told(self, finished: Finished) -> None:
         telling = asyncio.ensure_future(self._tools.queue.tell(finished))

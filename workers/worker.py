@@ -12,15 +12,20 @@ from uuid import uuid4
 import structlog
 
 from config.errors import ConfigError
+from config.fields import size_bytes
 from config.settings import Settings
 from workers import janitor
-from workers.contract.messages import Cancel, Heartbeat, Order
+from workers.attempt import Attempt
+from workers.contract.messages import AttemptRef, Cancel, Heartbeat, Order
 from workers.contract.queue import QueueDown, WorkerQueue
 from workers.engine.engine import Builder, Engine, EngineDown
 from workers.heartbeat import Heart, Key
+from workers.mirrors import Mirrors
+from workers.registry.registries import Registries
+from workers.room import Room
 from workers.running import Cause, Running
 from workers.slot import Slot
-from workers.tools import Tools
+from workers.tools import Tools, build_limits
 
 log = structlog.get_logger()
 
@@ -45,6 +50,7 @@ class Worker:
         self._environ = environ
         self._instance = uuid4().hex
         self._running: dict[Key, Running] = {}
+        self._over: set[AttemptRef] = set()
         self._draining = asyncio.Event()
         self._now = asyncio.Event()
 
@@ -70,18 +76,22 @@ class Worker:
                 pool=settings.worker_pool,
                 slots=settings.worker_slots,
             )
+            room = Room(self._engine, settings.data_dir, size_bytes(settings.disk_free or "0"))
             heart = Heart(
-                self._heartbeat(software), tools, self._running, self._draining.is_set,
-                settings.lease, settings.data_dir,
-            )  # fmt: skip
+                self._heartbeat(software), tools, self._running, self._draining.is_set, settings.lease, room
+            )
+            cleaning = janitor.Janitor(
+                settings, self._engine, room, self._attempts, self._over, lambda: heart.needed
+            )
             async with asyncio.TaskGroup() as tasks:
                 slots = [
-                    tasks.create_task(self._slot(tools, heart).run(), name=f"slot {number}")
+                    tasks.create_task(self._slot(tools, heart, room).run(), name=f"slot {number}")
                     for number in range(settings.worker_slots)
                 ]
                 services = [
                     tasks.create_task(heart.run(), name="heartbeat"),
                     tasks.create_task(self._orders(heart), name="orders"),
+                    tasks.create_task(cleaning.run(), name="janitor"),
                 ]
                 tasks.create_task(self._drained(slots, services, heart), name="drain")
             log.info("worker stopped", worker=settings.worker)
@@ -98,6 +108,9 @@ class Worker:
             builder=await self._find_builder(),
             queue=self._queue,
             environ=self._environ,
+            mirrors=Mirrors(self._settings.data_dir / "mirrors", self._environ),
+            registries=Registries(self._settings),
+            build_limits=build_limits(self._settings),
         )
 
     async def _connected(self) -> str:
@@ -116,8 +129,14 @@ class Worker:
             software=software,
         )
 
-    def _slot(self, tools: Tools, heart: Heart) -> Slot:
-        return Slot(self._settings, tools, self._instance, self._running, self._draining, heart.beat_now)
+    def _slot(self, tools: Tools, heart: Heart, room: Room) -> Slot:
+        return Slot(
+            self._settings, tools, self._instance, self._running, self._over, self._draining,
+            heart.beat_now, room,
+        )  # fmt: skip
+
+    def _attempts(self) -> list[Attempt]:
+        return [running.attempt for running in self._running.values()]
 
     async def _orders(self, heart: Heart) -> None:
         while True:

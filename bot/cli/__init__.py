@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from bot.cli import config as repository_file
-from bot.cli import hook
+from bot.cli import hook, run, secret
 from config.checks import Check
 from config.errors import ConfigError
 from config.logging import configure
@@ -27,8 +27,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(run.run)
 app.add_typer(hook.app, name="hook")
 app.add_typer(repository_file.app, name="config")
+app.add_typer(secret.app, name="secret")
 File = Annotated[Path | None, typer.Option("--config", help="the TOML file with settings")]
 
 

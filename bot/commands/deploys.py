@@ -18,19 +18,26 @@ from bot.gates import Closed, Gate
 from bot.plan import PlannedJob
 from bot.store.tables import CommandState, Job, JobState, Run
 from config.errors import nearest
+from config.tags import Names
 from workers.contract.messages import Kind, now
 
 _CONFIRM_EVERY = 3.0  # seconds between two looks for the confirming reaction
 _CONFIRM_WITHIN = timedelta(minutes=10)
+FRESH = "--fresh"
 
 
 async def build(desk: Desk, asked: Asked) -> Decision:
     _not_a_forks(asked)
     config = await desk.config(asked.head.sha)
-    image = _one(asked)
+    fresh = FRESH in asked.arguments
+    named = [word for word in asked.arguments if word != FRESH]
+    if len(named) > 1:
+        raise Refused(f"name one image: /build {named[0]}")
+    image = named[0] if named else None
     if image is not None and image not in config.images:
         raise Refused(f"there is no image {image}.{nearest(image, config.images)}")
-    jobs = plan.build(config, asked.head.sha, asked.head.ref, image)
+    names = Names(asked.head.sha, asked.head.ref, branch=asked.head.ref, pr=asked.head.number)
+    jobs = plan.build(config, names, image, fresh=fresh)
     return asked.runs(desk, tuple(jobs), answers.accepted(asked.head.sha))
 
 
@@ -151,7 +158,3 @@ def _updates(spec: Mapping[str, Any]) -> bool:
 def _not_a_forks(asked: Asked) -> None:
     if asked.head.fork:
         raise Refused("a fork's commit gets a preview only, after /approve; merge it to deploy it elsewhere")
-
-
-def _one(asked: Asked) -> str | None:
-    return asked.arguments[0] if asked.arguments else None

@@ -32,7 +32,14 @@ COMMANDS = {
     definition.name: definition
     for definition in (
         Definition(
-            "build", "[image]", WRITE, "build the head's images, or one", deploys.build, 0, 1, pinned=True
+            "build",
+            f"[image] [{deploys.FRESH}]",
+            WRITE,
+            f"build the head's images, or one; {deploys.FRESH} takes nothing from earlier builds",
+            deploys.build,
+            0,
+            2,
+            pinned=True,
         ),
         Definition(
             "deploy",

@@ -53,7 +53,8 @@ class Desk:
     async def config(self, sha: str) -> Config:
         """The repository's file at a commit. Raises ConfigError with what is wrong in it."""
         config = await asyncio.to_thread(parse, await self.github.file(self.repository, FILE, sha))
-        if asked := forbidden(config, self.settings.trusts(self.repository.full_name)):
+        settings = self.settings
+        if asked := forbidden(config, settings.trusts(self.repository.full_name), settings.registries):
             raise ConfigError("\n".join(asked))
         return config
 

@@ -68,7 +68,7 @@ def _stranger(job: PlannedJob, head: PullHead, pool: str | None) -> PlannedJob:
     """The job without secrets, shared tags or a shared cache."""
     spec = {**job.spec, "fork": True, "secrets": []}
     if job.kind is Kind.BUILD:
-        spec |= {"tags": [f"fork-pr-{head.number}-{head.sha}"], "registries": []}
+        spec |= {"tags": [f"fork-pr-{head.number}-{head.sha}"], "registries": [], "ssh": None}
         # https://docs.docker.com/build/building/variables: the namespace of cache mounts.
         spec["args"] = {**spec["args"], "BUILDKIT_CACHE_MOUNT_NS": f"fork-pr-{head.number}"}
     return dataclasses.replace(job, spec=spec, pool=pool or job.pool)

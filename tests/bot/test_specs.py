@@ -45,7 +45,7 @@ def test_a_build_is_of_the_exact_commit_with_the_files_settings() -> None:
         "images: {web: {context: docker, dockerfile: docker/web, target: slim, args: {A: b}, timeout: 60}}\n"
     )
 
-    spec = specs.build(jobs(file)[0], repository(), CLONE, Settings(registry="ghcr.io/acme"))
+    spec = specs.build(jobs(file)[0], repository(), CLONE, Settings(registry="ghcr.io/acme"), "i")
 
     assert (spec.source.sha, spec.source.clone_url, spec.source.repository) == (SHA, CLONE, "acme/shop")
     assert (spec.context, spec.dockerfile, spec.target, spec.args) == (
@@ -61,7 +61,7 @@ def test_a_build_is_of_the_exact_commit_with_the_files_settings() -> None:
 
 
 def test_a_build_without_a_registry_stays_in_the_engine_and_within_the_instances_time() -> None:
-    spec = specs.build(jobs()[0], repository(), CLONE, Settings(job_timeout=30))
+    spec = specs.build(jobs()[0], repository(), CLONE, Settings(job_timeout=30), "i")
 
     assert (spec.push, spec.reference, spec.timeout) == (False, "blacktree/acme/shop", 30)
 
@@ -137,10 +137,11 @@ def test_credentials_are_the_clones_token_and_the_registrys_login() -> None:
         {"registry": "ghcr.io/acme", "registry_username": "ada", "registry_password": "pw"}
     )
 
-    told = specs.credentials(settings, "token")
+    told = specs.credentials(settings, "token", build={"NPM": "s"}, env={})
 
     assert (told.git_username, told.git_password) == ("x-access-token", "token")
+    assert set(told.secrets()) == {"token", "pw", "s"}
     assert [(login.host, login.username, login.password) for login in told.registries] == [
         ("ghcr.io", "ada", "pw")
     ]
-    assert specs.credentials(Settings(), "").registries == []
+    assert specs.credentials(Settings(), "", build={}, env={}).registries == []

@@ -17,6 +17,7 @@ from bot.github.forge import GitHub
 from bot.grants import Grants
 from bot.routing.proxy import Route
 from bot.routing.router import Router
+from bot.secrets import Secrets
 from bot.store.database import Store
 from bot.store.tables import (
     CommandRow,
@@ -34,6 +35,7 @@ from bot.store.tables import (
     WorkerRow,
 )
 from bot.sweeps import lost_releases
+from bot.vault import Vault
 from bot.watching import Watcher
 from config.settings import Settings
 from tests.bot.conftest import NEW, OLD, REPOSITORY, Rows
@@ -105,7 +107,7 @@ class Watch:
         async with self.store.transaction() as session:
             release = Release(**{**known, **columns})
             session.add(release)
-            built = {"tree": "t", "digest": "d", "size": 1, "reference": release.image}
+            built: dict[str, Any] = {"tree": "t", "digest": "d", "size": 1, "reference": release.image}
             session.add(Image(repository_id=REPOSITORY, name="app", job_id=f"{run.id}-1", sha=sha, **built))
         return release
 
@@ -153,7 +155,7 @@ async def watch(store: Store, rows: Rows, tmp_path: Path) -> Watch:
         proxy,
         settings,
         Watcher(store, queue, router, settings),
-        Grants(store, queue, cast(GitHub, None), router, settings),
+        Grants(store, queue, cast(GitHub, None), router, Secrets(store, Vault(store, settings)), settings),
     )
 
 
@@ -170,16 +172,9 @@ async def test_a_release_that_restarts_right_after_its_switch_goes_back_by_itsel
     old = await watch.serves(place, OLD, **draining())
     bad = await watch.serves(place, NEW, **proving())
     async with watch.store.transaction() as session:
-        asked = {
-            "repository_id": REPOSITORY,
-            "pull_number": 7,
-            "comment_id": 5,
-            "line": "/deploy",
-            "sha": NEW,
-        }
-        session.add(
-            CommandRow(**asked, actor="ada", state=CommandState.SUCCEEDED, answer="", run_id=bad.run_id)
-        )
+        known: dict[str, Any] = {"repository_id": REPOSITORY, "pull_number": 7, "comment_id": 5, "sha": NEW}
+        row = {"line": "/deploy staging", "actor": "ada", "answer": "", "run_id": bad.run_id}
+        session.add(CommandRow(**known, **row, state=CommandState.SUCCEEDED))
 
     await watch.beat(watch.told(old), watch.told(bad))
     await watch.watcher.look()

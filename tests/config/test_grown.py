@@ -264,10 +264,12 @@ retries: 1
 HEAD = """
 images:
   app: {context: web, dockerfile: D, target: t, args: {A: b}, test: [ls], paths: [web], tags: [evil],
-        registries: [evil.example], secrets: [STOLEN], timeout: 86400, platforms: [linux/arm64]}
+        registries: [evil.example], secrets: [STOLEN], timeout: 86400, platforms: [linux/arm64],
+        ssh: STOLEN, cache: false, pull: true, limits: {memory: 99g, cpus: 64}}
   evil: {}
 environments:
   production: {image: app, privileged: true, host_network: true, secrets: [STOLEN]}
+checkout: {depth: 9, submodules: true, lfs: true, sparse: [web]}
 pool: production
 fork_pool: production
 retries: 10
@@ -295,6 +297,26 @@ def test_every_key_of_an_image_and_of_the_file_is_either_the_forks_or_the_bases(
     head = parse(HEAD)
     assert head.images["app"].model_fields_set == set(type(head.images["app"]).model_fields)
     assert head.model_fields_set == set(Repository.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("registry", "pushes", "refused"),
+    [
+        ("ghcr.io/acme", ["ghcr.io/acme"], False),
+        ("ghcr.io/acme/shop", ["docker.io/acme", "ghcr.io/acme"], False),
+        ("ghcr.io/acmeevil", ["ghcr.io/acme"], True),
+        ("ghcr.io", ["ghcr.io/acme"], True),
+        ("ghcr.io/acme", [], True),
+    ],
+)
+def test_a_repository_pushes_only_where_the_instance_lets_it(
+    registry: str, pushes: list[str], refused: bool
+) -> None:
+    config = parse(f"images: {{app: {{registries: [{registry}]}}}}\n")
+
+    said = forbidden(config, trusted=True, pushes=pushes)
+
+    assert [registry in line and "PUSH_REGISTRIES" in line for line in said] == ([True] if refused else [])
 
 
 @pytest.mark.parametrize(

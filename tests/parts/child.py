@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.parts.waiting import wait_for
 
 _LIMIT = 20.0  # seconds for a polite end
+_HELPERS = 5.0  # seconds in which a program's own children follow it
 
 
 @cache
@@ -65,11 +66,11 @@ class Child:
         """Ask it to end and wait; whatever is still there after 20 seconds is killed."""
         self._end(how)
 
-    def kill(self) -> None:
+    def kill(self, patience: float = _HELPERS) -> None:
         """SIGKILL, as a crash would; returns when it and its own children are gone."""
-        self._end(signal.SIGKILL)
+        self._end(signal.SIGKILL, patience)
 
-    def _end(self, how: signal.Signals) -> None:
+    def _end(self, how: signal.Signals, patience: float = _HELPERS) -> None:
         family = list(_descendants(self.pid))
         if self._process.poll() is None:
             self._process.send_signal(how)
@@ -80,7 +81,7 @@ class Child:
             self._process.wait()
         # Helpers see the end of their parent and follow by themselves; those that do not are ended here.
         with suppress(TimeoutError):
-            wait_for(lambda: not any(_alive(one) for one in family), "its helpers end", 5.0)
+            wait_for(lambda: not any(_alive(one) for one in family), "its helpers end", patience)
             return
         for pid, _ in filter(_alive, family):
             with suppress(ProcessLookupError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -23,9 +24,8 @@ log: {{level: warn, accesslog: {{disabled: true}}}}
 storage:
   filesystem: {{rootdirectory: {folder}/images}}
   delete: {{enabled: true}}
-auth:
-  htpasswd: {{realm: blacktree, path: {folder}/htpasswd}}
-http: {{addr: "127.0.0.1:{port}", secret: blacktree}}
+auth: {auth}
+http: {http}
 """
 _MANIFESTS = ", ".join(
     [
@@ -67,8 +67,26 @@ class Registry(Part):
         return unquote(urlsplit(self.external).password or "") if self.external else _PASSWORD
 
     def prepare(self, folder: Path) -> None:
-        (folder / "config.yml").write_text(_CONFIG.format(folder=folder, port=self.port))
-        (folder / "htpasswd").write_text(f"{_USERNAME}:{_HASH}\n")
+        # JSON is YAML too.
+        auth, http = json.dumps(self.auth()), json.dumps(self.http())
+        (folder / "config.yml").write_text(_CONFIG.format(folder=folder, auth=auth, http=http))
+        (folder / "htpasswd").write_text(f"{self.username}:{self.hashed()}\n")
+
+    def auth(self) -> dict[str, Any]:
+        """How it knows people, as its configuration has it."""
+        return {"htpasswd": {"realm": "blacktree", "path": f"{self.folder}/htpasswd"}}
+
+    def http(self) -> dict[str, Any]:
+        """Where it listens, likewise."""
+        return {"addr": f"127.0.0.1:{self.port}", "secret": "blacktree"}
+
+    def hashed(self) -> str:
+        """Its password as htpasswd has it."""
+        return _HASH
+
+    def trust(self) -> ssl.SSLContext | bool:
+        """By what its certificate is checked."""
+        return True
 
     def command(self) -> Sequence[str]:
         program = require(shutil.which("docker-registry"), self.name)
@@ -76,14 +94,18 @@ class Registry(Part):
 
     def ready(self) -> bool:
         try:
-            return httpx2.get(f"{self.url}/v2/", auth=(self.username, self.password)).status_code == 200
+            return self.get("/v2/").status_code == 200
         except httpx2.TransportError:
             return False
 
     def get(self, path: str, method: str = "GET") -> httpx2.Response:
         """An authenticated request; `path` starts with /v2/."""
         return httpx2.request(
-            method, self.url + path, auth=(self.username, self.password), headers={"Accept": _MANIFESTS}
+            method,
+            self.url + path,
+            auth=(self.username, self.password),
+            headers={"Accept": _MANIFESTS},
+            verify=self.trust(),
         )
 
     def tags(self, repository: str) -> list[str]:

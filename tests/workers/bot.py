@@ -53,6 +53,7 @@ class Bot:
         self.cancelled: list[AttemptRef] = []
         self.retired: list[str] = []
         self.kept: list[str] = []
+        self.instance = ""  # whose images are judged; none if empty
         self.refusal: str | None = None  # of Ready
         self.silent = False  # to heartbeats
         self.silences = 0  # of the next Readys
@@ -73,10 +74,12 @@ class Bot:
     async def cancel(self, worker: str, job: str) -> None:
         await self.queue.order(worker, Cancel(job=job, attempt=1))
 
-    async def finished(self, job: str, timeout: float = 60) -> Finished:
-        return await self.until(
-            lambda: next((e for e in self.events if isinstance(e, Finished) and e.job == job), None), timeout
-        )
+    async def finished(self, job: str, timeout: float = 60, attempt: int = 1) -> Finished:
+        def ended() -> Finished | None:
+            ends = (event for event in self.events if isinstance(event, Finished))
+            return next((end for end in ends if (end.job, end.attempt) == (job, attempt)), None)
+
+        return await self.until(ended, timeout)
 
     async def until(self, found: Callable[[], T | None], timeout: float = 30) -> T:
         """What `found` returns once it is true."""
@@ -87,7 +90,10 @@ class Bot:
             return value
 
     def log(self, job: str) -> str:
-        chunks = [event for event in self.events if isinstance(event, LogChunk) and event.job == job]
+        """Of its last attempt."""
+        logs = [event for event in self.events if isinstance(event, LogChunk) and event.job == job]
+        last = max((chunk.attempt for chunk in logs), default=1)
+        chunks = [chunk for chunk in logs if chunk.attempt == last]
         text = "".join(chunk.text for chunk in chunks)
         assert sum(len(chunk.text) for chunk in chunks[:-1]) == (chunks[-1].offset if chunks else 0)
         return text
@@ -106,9 +112,9 @@ class Bot:
                 if request.job not in self.specs:
                     return Refusal(reason="unknown")
                 sealed = seal(self.credentials, request.public_key)
-                return Grant(
-                    job=request.job, attempt=1, lease=self.lease, spec=self.specs[request.job], sealed=sealed
-                )
+                attempt = len({claim.nonce for claim in self.claims if claim.job == request.job})
+                spec = self.specs[request.job]
+                return Grant(job=request.job, attempt=attempt, lease=self.lease, spec=spec, sealed=sealed)
             case Heartbeat():
                 self.beats.append(request)
                 if self.silent:
@@ -119,6 +125,7 @@ class Bot:
                     cancelled=self.cancelled,
                     retired=self.retired,
                     kept=self.kept,
+                    instance=self.instance,
                 )
             case Lookup():
                 self.lookups.append(request)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from config.settings import Settings
 from tests.parts.engine import Engine
+from tests.parts.faults import Faults
 from tests.parts.registry import Registry
 from tests.workers.bot import Bot
 from tests.workers.conftest import TOKEN, GitHost
@@ -18,6 +21,7 @@ from workers.contract.messages import (
     Credentials,
     Failed,
     Fault,
+    ImageTest,
     RegistryLogin,
     Source,
     Stopped,
@@ -159,6 +163,165 @@ async def test_a_refused_push_is_final_and_moves_no_tag(
     assert isinstance(ended.result, Failed)
     assert (ended.result.fault, ended.result.reason) == (Fault.FINAL, "registry_denied")
     assert engine.client.images.list(f"{registry.address}/{name}/shop") == []
+
+
+async def test_the_test_runs_in_the_built_image_and_its_exit_code_decides(
+    bot: Bot, git: GitHost, engine: Engine, settings: Settings, name: str, base: str
+) -> None:
+    sha = git.commit({"Dockerfile": f"FROM {base}\nCOPY . /src\n", "a": "a"})
+    look = ["sh", "-c", f"echo {TOKEN}; cat /src/a; ip route | grep -q default && exit 9; exit $0", "3"]
+    failing = ImageTest(command=look, timeout=30)
+
+    ended = await bot.run("red", spec(git, sha, name, test=failing))
+
+    assert isinstance(ended.result, Failed)
+    assert (ended.result.fault, ended.result.reason, ended.result.step) == (Fault.USER, "test_failed", "test")
+    assert "exit code 3" in ended.result.sentence
+    assert TOKEN not in bot.log("red") + ended.result.sentence
+    assert tags(engine, name) == left(settings) == []
+    green = ImageTest(command=["grep", "-q", "a", "/src/a"], network=True, timeout=30)
+    assert isinstance((await bot.run("green", spec(git, sha, name, test=green))).result, Succeeded)
+    assert len(tags(engine, name)) == 2
+    late = await bot.run("late", spec(git, sha, name, test=ImageTest(command=["sleep", "60"], timeout=0.5)))
+    assert isinstance(late.result, Failed)
+    assert late.result.reason == "test_timeout"
+    assert engine.containers(f"io.blacktree.worker={name}") == []
+
+
+async def test_the_same_inputs_are_not_built_again_but_moved_in_the_registry(
+    bot: Bot, git: GitHost, registry: Registry, name: str, base: str, credentials: Credentials
+) -> None:
+    async with Faults(int(registry.address.rpartition(":")[2])).serving() as between:
+        host = f"localhost:{between.port}"
+        login = RegistryLogin(host=host, username=registry.username, password=registry.password)
+        bot.credentials = credentials.model_copy(update={"registries": [login]})
+        where: dict[str, Any] = {
+            "reference": f"{host}/{name}/shop", "copies": [f"{host}/{name}/copy"], "push": True,
+        }  # fmt: skip
+        files = {"Dockerfile": f"FROM {base}\nRUN echo {name}\nCOPY . /src\n", "a": "a"}
+        first = await bot.run("b", spec(git, git.commit(files), name, **where))
+        assert isinstance(first.result, Succeeded), bot.log("b")
+        made = first.result.image
+        assert made is not None
+        assert len(made.key) == 64
+        bot.known[made.key] = made
+        uploads = between.count("PATCH")
+
+        again = git.commit(files)  # another commit of the same tree
+        ended = await bot.run("again", spec(git, again, name, **where))
+
+        assert isinstance(ended.result, Succeeded), bot.log("again")
+        assert ended.result.image is not None
+        assert ended.result.image.digest == made.digest
+        assert ended.result.image.reused == "f" * 40
+        assert between.count("PATCH") == uploads, "no layer was sent"
+        assert "#1 " not in bot.log("again"), "nothing was built"
+        for repository in ("shop", "copy"):
+            assert registry.digest(f"{name}/{repository}", again) == made.digest
+            assert registry.digest(f"{name}/{repository}", "main") == made.digest
+        fresh = await bot.run("fresh", spec(git, again, name, fresh=True, **where))
+        assert "built before" not in bot.log("fresh")
+        assert isinstance(fresh.result, Succeeded)
+        gone = registry.get(f"/v2/{name}/copy/manifests/{made.digest}", "DELETE").status_code
+        assert gone == 202
+        await bot.run("gone", spec(git, git.commit(files), name, **where))
+        assert "but is gone: it is built again" in bot.log("gone")
+
+
+async def test_a_stranger_and_a_changed_input_find_nothing(
+    bot: Bot, git: GitHost, name: str, base: str
+) -> None:
+    files = {"Dockerfile": f"FROM {base}\nCOPY . /src\n", "a": "a"}
+    first = await bot.run("b", spec(git, git.commit(files), name))
+    assert isinstance(first.result, Succeeded)
+    made = first.result.image
+    assert made is not None
+    bot.known[made.key] = made
+    ended = await bot.run("fork", spec(git, git.commit(files), name, fork=True))
+    assert isinstance(ended.result, Succeeded)
+    assert ended.result.image is not None
+    assert (ended.result.image.key, ended.result.image.reused) == ("", "")
+    changed = await bot.run("new", spec(git, git.commit({**files, "a": "b"}), name))
+    assert isinstance(changed.result, Succeeded)
+    assert changed.result.image is not None
+    assert changed.result.image.key not in ("", made.key)
+
+
+async def test_build_secrets_come_by_mounts_and_one_that_is_not_set_is_said(
+    bot: Bot, git: GitHost, name: str, base: str, engine: Engine
+) -> None:
+    mounts = "--mount=type=secret,id=NPM_TOKEN,required=true"
+    read = "cd /run/secrets && cat NPM_TOKEN && sha256sum NPM_TOKEN >/sum"
+    steps = f"FROM {base}\nRUN {mounts} {read}\n"
+    sha = git.commit({"Dockerfile": steps})
+
+    missing = await bot.run("missing", spec(git, sha, name, secrets=["NPM_TOKEN"]))
+
+    assert isinstance(missing.result, Failed)
+    assert missing.result.reason == "secret_missing"
+    assert "blacktree secret set acme/shop NPM_TOKEN" in missing.result.sentence
+    value = f"npm-{name}"
+    bot.credentials = bot.credentials.model_copy(update={"build": {"NPM_TOKEN": value}})
+    ended = await bot.run("b", spec(git, sha, name, secrets=["NPM_TOKEN"]))
+    assert isinstance(ended.result, Succeeded), bot.log("b")
+    assert value not in bot.log("b")
+    assert "***" in bot.log("b")
+    assert ended.result.image is not None
+    said = engine.client.containers.run(ended.result.image.digest, ["cat", "/sum"], remove=True)
+    assert said.split()[0].decode() == hashlib.sha256(value.encode()).hexdigest()
+    assert value not in str(engine.client.images.get(ended.result.image.digest).history())
+
+
+@pytest.mark.parametrize("step", ["checkout", "test", "push"])
+async def test_a_build_cancelled_in_any_step_leaves_nothing(
+    bot: Bot,
+    git: GitHost,
+    engine: Engine,
+    settings: Settings,
+    registry: Registry,
+    name: str,
+    base: str,
+    credentials: Credentials,
+    step: str,
+) -> None:
+    async with Faults(int(registry.address.rpartition(":")[2])).serving() as between:
+        reference = f"localhost:{between.port}/{name}/shop"
+        login = RegistryLogin(
+            host=reference.split("/")[0], username=registry.username, password=registry.password
+        )
+        bot.credentials = credentials.model_copy(update={"registries": [login]})
+        sha = git.commit({"Dockerfile": f"FROM {base}\nRUN echo {name}\n"})
+        between.gated = r"/blobs/uploads/"
+        if step == "push":
+            between.gate.clear()
+        if step == "checkout":
+            git.before_fetch.clear()
+        seconds = f"9{os.getpid()}"
+        test = ImageTest(command=["sleep", seconds if step == "test" else "0"], timeout=60)
+
+        await bot.offer("b", spec(git, sha, name, reference, push=True, test=test))
+        reached: dict[str, Callable[[], object]] = {
+            "checkout": git.fetching.is_set,
+            "test": lambda: alive(f"sleep {seconds}"),
+            "push": between.at_gate.is_set,
+        }
+        async with asyncio.timeout(30):
+            while not reached[step]():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        await bot.cancel(name, "b")
+        ended = await bot.finished("b", 10)
+
+        assert isinstance(ended.result, Stopped)
+        assert [one.name for one in ended.steps][-1] == step
+        assert left(settings) == [], "no folder, no login on tmpfs"
+        assert engine.client.images.list(reference) == []
+        assert engine.containers(f"io.blacktree.worker={name}") == []
+        assert not [line for line in alive(name) if "blacktree worker" not in line and "pytest" not in line]
+        async with asyncio.timeout(5):
+            while alive(f"sleep {seconds}"):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        between.gate.set()
+        assert registry.tags(f"{name}/shop") == [], "no tag was moved"
 
 
 async def test_the_classic_builder_does_the_same(

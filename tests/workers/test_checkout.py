@@ -2,87 +2,332 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.workers.conftest import TOKEN, GitHost
-from workers.checkout import checkout, why
+from tests.workers.githost import TOKEN, GitHost, serving
+from workers.checkout import Checkout, why, why_not_laid_out
 from workers.contract.messages import Credentials, Fault, Source
 from workers.failure import Failure
+from workers.git import access
+from workers.mirrors import Mirrors
+from workers.process import run
+from workers.submodules import Submodule, parse, resolve
 
 LOGIN = Credentials(git_username="x-access-token", git_password=TOKEN)
 
-
-def source(git: GitHost, sha: str) -> Source:
-    return Source(repository="acme/shop", clone_url=git.url, sha=sha)
+Take = Callable[..., Coroutine[Any, Any, Checkout]]
 
 
-async def test_the_exact_commit_is_checked_out_without_a_git_folder(git: GitHost, tmp_path: Path) -> None:
+@pytest.fixture
+def mirrors(tmp_path: Path) -> Mirrors:
+    return Mirrors(tmp_path / "mirrors", os.environ)
+
+
+@pytest.fixture
+def take(mirrors: Mirrors, git: GitHost, tmp_path: Path) -> Take:
+    """Checks a commit of acme/shop out in a new folder."""
+
+    async def take(sha: str, *, lag: tuple[float, ...] = (), **more: Any) -> Checkout:
+        fields = {"repository": "acme/shop", "clone_url": git.url, "sha": sha, **more}
+        folder = tmp_path / f"work-{time.monotonic_ns()}"
+        folder.mkdir()
+        return await mirrors.checkout(Source.model_validate(fields), LOGIN, folder, print, lag)
+
+    return take
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+async def test_the_exact_commit_is_checked_out_without_a_git_folder(git: GitHost, take: Take) -> None:
     first = git.commit({"Dockerfile": "FROM one\n", "sub/a": "a"})
     git.commit({"Dockerfile": "FROM two\n"})
-    found = await checkout(source(git, first), LOGIN, tmp_path, os.environ, print)
+    found = await take(first)
     assert (found.folder / "Dockerfile").read_text() == "FROM one\n"
-    assert sorted(path.name for path in found.folder.iterdir()) == ["Dockerfile", "sub"]
-    assert len(found.tree) == 40
+    assert names(found.folder) == ["Dockerfile", "sub/a"]
+    assert abs(found.committed_at - time.time()) < 100
 
 
-async def test_the_token_is_in_no_command_line_environment_or_file(git: GitHost, tmp_path: Path) -> None:
-    sha = git.commit({"a": "a"})
+async def test_what_a_path_was_is_known_after_the_mirror_is_gone(
+    git: GitHost, take: Take, mirrors: Mirrors
+) -> None:
+    sha = git.commit({"Dockerfile": "FROM one\n", "sub/a": "a"})
+    found = await take(sha)
+    assert await mirrors.prune(0) == [git.url]
+    assert await found.object(".") == found.tree == git.ask("rev-parse", f"{sha}^{{tree}}")
+    assert await found.object("./sub/") == git.ask("rev-parse", f"{sha}:sub")
+    assert await found.object("sub//a") == git.ask("rev-parse", f"{sha}:sub/a")
+    assert [await found.object(path) for path in ("b", "../x", "/sub", "sub/a/b")] == [None] * 4
+
+
+async def test_the_token_is_in_no_command_line_environment_or_file(
+    git: GitHost, take: Take, tmp_path: Path
+) -> None:
+    sha = git.commit({"a": "a", "big": git.in_lfs(os.urandom(300_000)), ".gitattributes": "big filter=lfs\n"})
     git.before_fetch.clear()
-    folder = tmp_path / "work"
-    folder.mkdir()
-    running = asyncio.create_task(checkout(source(git, sha), LOGIN, folder, os.environ, print))
+    git.rest.clear()
+    running = asyncio.create_task(take(sha, lfs=True))
     await asyncio.wait_for(git.fetching.wait(), 10)
+    seen = everything_of_processes()
+    git.before_fetch.set()
+    await asyncio.wait_for(git.half.wait(), 10)
+    seen += everything_of_processes()
+    git.rest.set()
+    found = await running
+    assert b"git-remote-http" in seen
+    assert b"git-lfs filter-process" in seen
+    assert TOKEN.encode() not in seen
+    files = [tmp_path / name for name in names(tmp_path)]
+    assert len(files) > 5
+    assert all(TOKEN.encode() not in file.read_bytes() for file in files)
+    assert (found.folder / "big").stat().st_size == 300_000
+
+
+def everything_of_processes() -> bytes:
     own = str(os.getpid())
     seen = b""
-    for process in Path("/proc").iterdir():  # noqa: ASYNC240
+    for process in Path("/proc").iterdir():
         if process.name.isdigit() and process.name != own:
             for file in ("cmdline", "environ"):
                 try:
-                    seen += (process / file).read_bytes()
+                    seen += (process / file).read_bytes().replace(b"\0", b" ")
                 except OSError:
                     continue
-    git.before_fetch.set()
-    found = await running
-    assert b"git-remote-http" in seen
-    assert TOKEN.encode() not in seen
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    assert len(files) > 5
-    assert all(TOKEN.encode() not in path.read_bytes() for path in files)
-    assert (found.folder / "a").exists()
+    return seen
 
 
-async def test_a_wrong_token_is_said(git: GitHost, tmp_path: Path) -> None:
-    sha = git.commit({"a": "a"})
+async def test_a_wrong_token_is_said(git: GitHost, mirrors: Mirrors, tmp_path: Path) -> None:
+    wanted = Source(repository="acme/shop", clone_url=git.url, sha=git.commit({"a": "a"}))
     login = Credentials(git_username="x-access-token", git_password="wrong")
     with pytest.raises(Failure, match="refused the login for acme/shop") as failed:
-        await checkout(source(git, sha), login, tmp_path, os.environ, print)
+        await mirrors.checkout(wanted, login, tmp_path, print)
     assert failed.value.fault is Fault.FINAL
 
 
-async def test_a_commit_that_is_gone_is_the_users_to_know(git: GitHost, tmp_path: Path) -> None:
+async def test_a_commit_that_is_gone_is_the_users_to_know(git: GitHost, take: Take) -> None:
     git.commit({"a": "a"})
     with pytest.raises(Failure, match="has no commit 000000000000") as failed:
-        await checkout(source(git, "0" * 39 + "1"), LOGIN, tmp_path, os.environ, print, lag=(0.01,))
+        await take("0" * 39 + "1", lag=(0.01,))
     assert failed.value.fault is Fault.USER
 
 
-async def test_a_repository_that_is_gone_is_the_users_to_know(git: GitHost, tmp_path: Path) -> None:
-    gone = Source(repository="acme/gone", clone_url=git.url.replace("shop", "gone"), sha="1" * 40)
+async def test_a_commit_that_github_does_not_show_yet_is_asked_for_again(git: GitHost, take: Take) -> None:
+    git.denied.add("acme/shop")
+    sha = git.commit({"a": "a"})
+    git.before_fetch.clear()
+    running = asyncio.create_task(take(sha, lag=(0.01, 60)))
+    while not git.refused:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    git.denied.clear()
+    git.before_fetch.set()
+    assert names((await asyncio.wait_for(running, 30)).folder) == ["a"]
+
+
+async def test_a_repository_that_is_gone_is_the_users_to_know(git: GitHost, take: Take) -> None:
     with pytest.raises(Failure, match="acme/gone is not there") as failed:
-        await checkout(gone, LOGIN, tmp_path, os.environ, print, lag=())
+        await take("1" * 40, repository="acme/gone", clone_url=git.url_of("acme/gone"))
     assert failed.value.reason == "repository_missing"
 
 
 @pytest.mark.parametrize(
     "url", ["file:///etc", "ssh://git@github.com/a/b", "ext::sh -c id", "--upload-pack=x"]
 )
-async def test_only_http_is_cloned(url: str, tmp_path: Path) -> None:
+async def test_only_http_is_cloned(url: str, take: Take) -> None:
     with pytest.raises(Failure, match="neither http nor https"):
-        await checkout(
-            Source(repository="a/b", clone_url=url, sha="1" * 40), LOGIN, tmp_path, os.environ, print
-        )
+        await take("1" * 40, clone_url=url)
+
+
+# -- sparse ------------------------------------------------------------------------------------------
+
+
+async def test_a_sparse_checkout_has_only_its_paths(git: GitHost, take: Take) -> None:
+    lib = git.commit({"a": "lib"}, repository="acme/lib")
+    modules = '[submodule "x"]\n\tpath = docs/x\n\turl = ../lib\n'
+    files = {"Dockerfile": "", "api/a": "a", "api/b/c": "c", "docs/d": "d", ".gitmodules": modules}
+    sha = git.commit(files, links={"docs/x": lib})
+    found = await take(sha, sparse=["/Dockerfile", "api", "!api/b"], submodules=True)
+    assert names(found.folder) == ["Dockerfile", "api/a"]
+    assert await found.object(".") == git.ask("rev-parse", f"{sha}^{{tree}}")
+
+
+# -- submodules --------------------------------------------------------------------------------------
+
+
+async def test_submodules_are_fetched_all_the_way_down(git: GitHost, take: Take) -> None:
+    inner = git.commit({"deep": "inner"}, repository="acme/inner")
+    ssh = '[submodule "x"]\n\tpath = inner\n\turl = ssh://git@127.0.0.1/acme/inner.git\n'
+    middle = git.commit({"m": "middle", ".gitmodules": ssh}, links={"inner": inner}, repository="acme/middle")
+    git.commit({"m": "newer"}, repository="acme/middle")
+    modules = (
+        '[submodule "m"]\n\tpath = vendor/middle\n\turl = ../middle\n\tupdate = !touch /tmp/never\n'
+        '[submodule "n"]\n\tpath = not/there\n\turl = ../nowhere\n'
+        '[submodule "../o"]\n\tpath = ../outside\n\turl = ../nowhere\n'
+    )
+    sha = git.commit({"a": "a", ".gitmodules": modules}, links={"vendor/middle": middle})
+    assert names((await take(sha)).folder) == [".gitmodules", "a"]
+    found = await take(sha, submodules=True)
+    vendor = found.folder / "vendor/middle"
+    assert names(found.folder) == [
+        ".gitmodules", "a",
+        "vendor/middle/.gitmodules", "vendor/middle/inner/deep", "vendor/middle/m",
+    ]  # fmt: skip
+    assert (vendor / "m").read_text() == "middle"
+    assert (vendor / "inner/deep").read_text() == "inner"
+    assert not list(found.folder.rglob(".git"))
+    deep = git.ask("rev-parse", f"{inner}:deep", repository="acme/inner")
+    assert await found.object("vendor/middle/inner/deep") == deep
+
+
+async def test_a_submodule_elsewhere_never_sees_the_token(git: GitHost, take: Take, tmp_path: Path) -> None:
+    async with serving(tmp_path / "elsewhere") as other:
+        sha = other.commit({"a": "a"})
+        host = f"127.0.0.1:{other.port}"
+        tricks = [
+            f"http://x-access-token@{host}/acme/shop.git",
+            f"http://127.0.0.1:{git.port}'%40@{host}/acme/shop.git",
+            f"http://x@127.0.0.1:{git.port}'@{host}/acme/shop.git",
+        ]
+        for url in [other.url, *tricks]:
+            modules = f'[submodule "x"]\n\tpath = lib\n\turl = "{url}"\n'
+            parent = git.commit({".gitmodules": modules}, links={"lib": sha})
+            with pytest.raises(Failure, match=r"refused the login for the sub|by http or https"):
+                await take(parent, submodules=True)
+        assert other.logins == set()
+        other.public = True
+        parent = git.commit({".gitmodules": modules.replace(url, other.url)}, links={"lib": sha})
+        assert names((await take(parent, submodules=True)).folder) == [".gitmodules", "lib/a"]
+        assert other.logins == set()
+
+
+async def test_a_submodule_that_these_credentials_may_not_see_is_not_taken_from_the_mirror(
+    git: GitHost, take: Take
+) -> None:
+    lib = git.commit({"a": "a"}, repository="acme/lib")
+    sha = git.commit({".gitmodules": '[submodule "x"]\n\tpath = lib\n\turl = ../lib\n'}, links={"lib": lib})
+    await take(sha, submodules=True)
+    git.denied.add("acme/lib")
+    with pytest.raises(Failure, match=r"the submodule lib .* is not there") as failed:
+        await take(sha, submodules=True)
+    assert failed.value.fault is Fault.USER
+
+
+BASE = "https://u@github.example:8443/acme/shop.git"
+
+
+@pytest.mark.parametrize(
+    ("url", "resolved"),
+    [
+        ("../lib.git", "https://github.example:8443/acme/lib.git"),
+        ("../../other/lib", "https://github.example:8443/other/lib"),
+        ("./../lib", "https://github.example:8443/acme/lib"),
+        ("./sub", "https://github.example:8443/acme/shop.git/sub"),
+        ("git@github.example:acme/lib.git", "https://github.example:8443/acme/lib.git"),
+        ("ssh://git@github.example:22/acme/lib.git", "https://github.example:8443/acme/lib.git"),
+        ("git://GitHub.example/acme/lib.git", "https://github.example:8443/acme/lib.git"),
+        ("https://GitHub.example:8443/acme/lib", "https://github.example:8443/acme/lib"),
+        ("https://other.example/x.git", "https://other.example/x.git"),
+        ("http://a:b@other.example:80/x.git", "http://other.example:80/x.git"),
+        ("https://[::1]:8080/x", "https://[::1]:8080/x"),
+        ("../../../../up", None),
+        ("git@other.example:acme/lib.git", None),
+        ("ssh://other.example/x", None),
+        ("file:///etc", None),
+        ("/etc", None),
+        ("ext::sh -c id", None),
+        ("--upload-pack=x", None),
+        ("https://a'b/x", None),
+        ("https://a\\@b/x", "https://b/x"),
+        ("https://[x/y", None),
+        ("https:///x", None),
+        ("https://a/\u202ex", None),
+        ("https://a/x\n", None),
+    ],
+)
+def test_where_a_submodule_is(url: str, resolved: str | None) -> None:
+    if resolved is not None:
+        assert resolve(BASE, url) == resolved
+        return
+    with pytest.raises(Failure) as failed:
+        resolve(BASE, url)
+    assert failed.value.fault is Fault.USER
+
+
+def test_entries_that_git_leaves_out_are_left_out() -> None:
+    listing = (
+        "submodule.a.b.path\nlib\0submodule.a.b.url\nold\0submodule.a.b.url\nnew\0submodule.c.path\nx\0"
+        "submodule.d.url\ny\0submodule.e.path\ne\0submodule.e.url\ne\0submodule.e.update\nnone\0"
+        "submodule.f.path\n../f\0submodule.f.url\nf\0submodule.g.path\n.\0submodule.g.url\ng\0submodule.h.url\0"
+    )
+    assert parse(listing) == [Submodule("lib", "new")]
+
+
+# -- Git LFS -----------------------------------------------------------------------------------------
+
+ATTRIBUTES = "*.bin filter=lfs diff=lfs merge=lfs -text\n"
+
+
+async def test_files_in_lfs_are_fetched_once(git: GitHost, take: Take) -> None:
+    one, two, unseen = (f"{word} in lfs".encode() for word in ("one", "two", "unseen"))
+    files = {".gitattributes": ATTRIBUTES, "a.bin": git.in_lfs(one), "docs/b.bin": git.in_lfs(unseen)}
+    first = git.commit(files)
+    pointers = await take(first)
+    assert (pointers.folder / "a.bin").read_text() == files["a.bin"]
+    for sha in (first, first, git.commit({"c.bin": git.in_lfs(two)}, on=first)):
+        found = await take(sha, lfs=True, sparse=["/*", "!docs"])
+        assert (found.folder / "a.bin").read_bytes() == one
+    assert (found.folder / "c.bin").read_bytes() == two
+    assert len(git.downloads) == 2
+
+
+async def test_files_in_lfs_that_cannot_be_had_are_explained(git: GitHost, take: Take) -> None:
+    sha = git.commit({".gitattributes": ATTRIBUTES, "a.bin": git.in_lfs(b"a")})
+    git.lfs.clear()
+    with pytest.raises(Failure, match="git lfs push --all") as failed:
+        await take(sha, lfs=True)
+    assert failed.value.fault is Fault.USER
+    git.denied.add("acme/shop.git/info/lfs")
+    with pytest.raises(Failure) as failed:
+        await take(sha, lfs=True)
+    assert failed.value.fault is Fault.OURS
+
+
+async def test_a_worker_without_git_lfs_says_so(git: GitHost, tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for program in ("git", "setpriv", "sh", "sed"):
+        (programs / program).symlink_to(shutil.which(program) or "")
+    wanted = Source(repository="acme/shop", clone_url=git.url, sha=git.commit({"a": "a"}), lfs=True)
+    with pytest.raises(Failure, match="this worker has no git-lfs: install it") as failed:
+        await Mirrors(tmp_path, {"PATH": str(programs)}).checkout(wanted, LOGIN, tmp_path, print)
+    assert failed.value.fault is Fault.FINAL
+
+
+async def test_lfsconfig_leads_to_no_file_and_no_token(git: GitHost, take: Take, tmp_path: Path) -> None:
+    content = b"in lfs"
+    files = {".gitattributes": ATTRIBUTES, "a.bin": git.in_lfs(content)}
+    for url in (f"file://{git.bare}", "ssh://git@127.0.0.1/acme/shop.git"):
+        sha = git.commit({**files, ".lfsconfig": f"[lfs]\n\turl = {url}\n"})
+        assert ((await take(sha, lfs=True)).folder / "a.bin").read_bytes() == content
+    async with serving(tmp_path / "elsewhere") as other:
+        pointer = other.in_lfs(b"elsewhere")
+        lfsconfig = f"[lfs]\n\turl = {other.url}/info/lfs\n"
+        sha = git.commit({**files, "b.bin": pointer, ".lfsconfig": lfsconfig})
+        with pytest.raises(Failure):
+            await take(sha, lfs=True)
+        assert other.logins == set()
+        other.public = True
+        assert ((await take(sha, lfs=True)).folder / "b.bin").read_bytes() == b"elsewhere"
+        assert other.logins == set()
+
+
+# -- what git says, and asks -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -98,3 +343,49 @@ async def test_only_http_is_cloned(url: str, tmp_path: Path) -> None:
 )
 def test_gits_complaints_are_understood(said: str, reason: str) -> None:
     assert why(said, Source(repository="a/b", clone_url="", sha="1" * 40)).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("error: unable to write file a: No space left on device", "disk_full"),
+        ("error: invalid path '.git/config'", "bad_path"),
+        ("Smudge error: a.bin: [a] Object does not exist on the server: [404] ...", "lfs_object_missing"),
+        ("batch response: This repository is over its data quota.", "lfs_quota"),
+        ("batch response: Authentication required: Authorization error: https://x", "git_denied"),
+        ("batch response: Fatal error: Server error: https://x", "lfs_unreachable"),
+        ("error: inflate: data stream error (incorrect header check)", None),
+        ("fatal: unable to read tree 123", None),
+    ],
+)
+def test_what_keeps_files_from_being_laid_out_is_understood(said: str, reason: str | None) -> None:
+    failure = why_not_laid_out(said, Source(repository="a/b", clone_url="", sha="1" * 40))
+    assert (failure and failure.reason) == reason
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Username for 'https://h': ", "x-access-token"),
+        ("Password for 'https://x-access-token@h': ", TOKEN),
+        ('Username for "https://h"', "x-access-token"),
+        ('Password for "https://x-access-token@h"', TOKEN),
+        ("Username for 'http://h': ", None),
+        ("Username for 'https://h:8443': ", None),
+        ("Username for 'https://evil': ", None),
+        ("Password for 'https://x@h'@evil': ", None),
+        ("Password for 'https://x@h': '@evil': ", None),
+        ('Password for "https://x@h\\"@evil"', None),
+        ("Username for 'https://h': '@evil': ", None),
+        ("Password for 'https://evil/@h': x", None),
+        ("", None),
+    ],
+)
+async def test_only_the_host_that_the_token_is_for_gets_it(
+    question: str, answer: str | None, tmp_path: Path
+) -> None:
+    with access("https://h/acme/shop.git", LOGIN, tmp_path) as known:
+        login = known.to("https://h/acme/lib.git")
+        env = {"PATH": os.environ["PATH"], **login.variables}
+        ended = await run([str(known.script), question], env=env, pass_fds=login.descriptors)
+    assert (ended.code, ended.tail) == ((0, f"{answer}\n") if answer else (1, ""))

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import pytest
 
+from config.registries import IDENTITY_TOKEN
 from workers.contract.messages import Fault, RegistryLogin
 from workers.engine.login import merged
 from workers.engine.progress import Progress, digest_in, transfer_failure
@@ -65,6 +66,11 @@ Step 1/2 : FROM nope:1
 ERROR: pull access denied for nope, repository does not exist or may require 'docker login': denied
 """
 FULL = "ERROR: failed to solve: write /var/lib/docker/x: no space left on device\n"
+FULL_IN_A_STEP = """\
+#6 [2/2] RUN dd if=/dev/zero of=/x
+#6 0.512 dd: error writing '/x': No space left on device
+#6 ERROR: executor failed running [/bin/sh -c dd if=/dev/zero of=/x]: exit code: 1
+"""
 
 
 @pytest.mark.parametrize(
@@ -82,6 +88,7 @@ FULL = "ERROR: failed to solve: write /var/lib/docker/x: no space left on device
         (NO_FILE, Fault.USER, "dockerfile_missing", "There is no Dockerfile"),
         (GONE, Fault.OURS, "engine_gone", "went away"),
         (FULL, Fault.OURS, "disk_full", "disk is full"),
+        (FULL_IN_A_STEP, Fault.OURS, "disk_full", "disk is full"),
         ("", Fault.OURS, "build_broken", "exit code 1"),
     ],
 )  # fmt: skip
@@ -131,3 +138,8 @@ def test_a_grants_login_wins_over_the_users_own_and_its_credential_store() -> No
 def test_docker_hubs_login_has_the_name_that_docker_looks_for() -> None:
     config = merged({}, [RegistryLogin(host="docker.io", username="u", password="p")])
     assert list(config["auths"]) == ["https://index.docker.io/v1/"]
+
+
+def test_an_identity_token_is_no_password() -> None:
+    config = merged({}, [RegistryLogin(host="acme.azurecr.io", username=IDENTITY_TOKEN, password="t")])
+    assert config["auths"] == {"acme.azurecr.io": {"identitytoken": "t"}}

@@ -11,10 +11,12 @@ from tests.parts.engine import Engine
 from tests.workers.bot import Bot
 from tests.workers.test_deploy import SERVE, releases, spec
 from workers import main
+from workers.build import temporary_tag
 from workers.contract.memory import MemoryQueue
 from workers.contract.messages import AttemptRef, Failed, Fault, Finished, Offer, Probe, Stopped, Succeeded
 from workers.engine.docker import DockerEngine
-from workers.janitor import alone, sweep, work_folder
+from workers.engine.login import places
+from workers.janitor import alone, config_prefix, sweep, work_folder
 from workers.worker import Worker
 
 SLOW = Probe(path="/", timeout=60, interval=0.1)
@@ -128,7 +130,22 @@ async def test_leftovers_are_removed_at_the_start(
     settings: Settings, docker_engine: DockerEngine, engine: Engine, name: str, base: str
 ) -> None:
     (work_folder(settings.data_dir) / "old-1").mkdir(parents=True)
-    engine.client.containers.create(base, labels={"io.blacktree.worker": name})
+    config = places(os.environ) / f"{config_prefix(name, settings.data_dir)}old"
+    config.mkdir()
+    mine = {"io.blacktree.worker": name}
+    tag = temporary_tag(name, AttemptRef(job="1-1", attempt=1))
+    engine.client.api.tag(base, f"{name}/shop", tag)
+    engine.client.networks.create(name, labels=mine)
+    engine.client.containers.create(base, labels=mine | {"io.blacktree.release": "never started"})
+    serving = engine.client.containers.run(
+        base, ["sleep", "60"], labels=mine | {"io.blacktree.release": "serves"}, detach=True
+    )
+    engine.client.containers.run(
+        base, ["sleep", "60"], labels=mine | {"io.blacktree.command": name}, detach=True
+    )
     await sweep(name, settings.data_dir, docker_engine, os.environ)
     assert list(work_folder(settings.data_dir).iterdir()) == []
-    assert engine.containers(f"io.blacktree.worker={name}") == []
+    assert not config.exists()
+    assert [container.id for container in engine.containers(f"io.blacktree.worker={name}")] == [serving.id]
+    assert engine.networks(f"io.blacktree.worker={name}") == []
+    assert engine.client.images.list(f"{name}/shop") == []

@@ -93,7 +93,7 @@ class Source(Value):
     sparse: list[str] = []  # only these paths, as git's sparse-checkout takes them; all if empty
 
 
-class Test(Value):
+class ImageTest(Value):
     """A command that is run in the built image; its exit code decides."""
 
     command: list[str]
@@ -114,7 +114,7 @@ class BuildSpec(Value):
     platforms: list[str] = []  # such as linux/arm64; the engine's own if empty
     secrets: list[str] = []  # names of build secrets; their values come with the grant's credentials
     ssh: str | None = None  # name of the secret that holds a private key for --mount=type=ssh
-    test: Test | None = None
+    test: ImageTest | None = None
     memory: int | None = None  # bytes that the build may use; the worker's own limit if None
     cpus: float | None = None
     reference: str  # where it is deployed from, without a tag: localhost:5000/acme/shop
@@ -201,7 +201,7 @@ Spec = Annotated[BuildSpec | DeploySpec | StopSpec, Field(discriminator="kind")]
 
 
 class RegistryLogin(Value):
-    """A login at one registry host."""
+    """A login at one registry host. With config.registries.IDENTITY_TOKEN as its user, a token for tokens."""
 
     host: str
     username: str
@@ -299,6 +299,7 @@ class HeartbeatAnswer(Message):
     cancelled: list[AttemptRef] = []
     retired: list[str] = []
     kept: list[str] = []  # references of images that environments run, or may go back to
+    instance: str = ""  # of Blacktree, as images are labelled; empty: no image is judged
 
 
 class Lookup(Message):

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import docker
+import requests
+import urllib3
 from docker.errors import APIError, DockerException
 from docker.utils import kwargs_from_env
 
@@ -30,6 +32,8 @@ def main(argv: list[str]) -> int:
         _say(f"ERROR: {error.explanation or error}\n")
     except DockerException as error:
         _say(f"ERROR: Cannot connect to the Docker daemon: {error}\n")
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        _say(f"ERROR: Cannot connect to the Docker daemon any more: {error}\n")
     except (OSError, TypeError) as error:
         _say(f"ERROR: {error}\n")
     return 1

@@ -7,8 +7,10 @@ import contextlib
 import random
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import docker
@@ -18,7 +20,15 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container as DockerContainer
 from docker.types import LogConfig
 
-from workers.engine.engine import PREFIX, Command, Container, ContainerSpec, EngineDown, Image
+from workers.engine.engine import (
+    PREFIX,
+    Command,
+    Container,
+    ContainerSpec,
+    EngineDown,
+    Image,
+    StoredImage,
+)
 from workers.failure import final, ours, user
 
 T = TypeVar("T")
@@ -28,15 +38,19 @@ _TIMEOUT = 30  # seconds for one answer of the engine
 # anew), and lie below 32768, where Linux takes the ports of outgoing connections from.
 _PORTS = range(22_000, 32_000)
 _PORT_TRIES = 30
+_REMOVING = 60  # seconds for one answer while it removes what may be many gigabytes
 _LOOK = 0.1  # seconds between two looks at a command that runs
+_COMMAND = PREFIX + "command"
+_LONG_AGO = "0001-01-01T00:00:00Z"  # as Docker has it
 _KEEP: Any = {"Name": "unless-stopped"}
 _TAKEN = ("port is already allocated", "address already in use")
 
 
 class DockerEngine:
-    """The engine at DOCKER_HOST, or at its usual socket."""
+    """The engine at DOCKER_HOST, or at its usual socket. `owner` marks what is one worker's alone."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], owner: str = "") -> None:
+        self._owner = owner
         self._environ = dict(environ)
         self._where = environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
         self._threads = ThreadPoolExecutor(32, thread_name_prefix="engine")
@@ -78,7 +92,7 @@ class DockerEngine:
             return await self._do(lambda client: _start(client, spec), finish=True)
 
     async def run(self, command: Command, output: Callable[[str], None]) -> int:
-        made = await self._do(lambda client: _made(client, command), finish=True)
+        made = await self._do(lambda client: _made(client, command, self._owner), finish=True)
         try:
             await self._do(lambda client: client.api.start(made))
             async with self.following(made, output):
@@ -87,6 +101,9 @@ class DockerEngine:
             raise user("start_failed", f"The command cannot start: {_sentence(error)}") from None
         finally:
             await asyncio.shield(asyncio.ensure_future(self.remove(made, 0)))
+
+    async def commands(self) -> list[Container]:
+        return await self.containers({_COMMAND.removeprefix(PREFIX): self._owner})
 
     async def _ended(self, container: str) -> int:
         """Its exit code, waited for in as many questions as it takes: one that hangs is no end."""
@@ -173,11 +190,85 @@ class DockerEngine:
     async def remove_network(self, name: str) -> None:
         def remove(client: docker.DockerClient) -> None:
             for row in client.api.networks(names=[f"^{name}$"]):
+                # Docker itself minds only containers that run; one that is stopped would never start again.
+                if client.api.containers(all=True, filters={"network": name}):
+                    continue
                 with contextlib.suppress(APIError):  # still in use
                     client.api.remove_network(row["Id"])
 
         async with self._networks:
             await self._do(remove, finish=True)
+
+    async def networks(self, labels: Mapping[str, str]) -> list[str]:
+        wanted = {"label": [f"{PREFIX}{name}={value}" for name, value in labels.items()]}
+        rows = await self._do(lambda client: client.api.networks(filters=wanted))
+        return [row["Name"] for row in rows]
+
+    async def root(self) -> Path | None:
+        if not self._where.startswith("unix://"):
+            return None
+
+        def look(client: docker.DockerClient) -> Path | None:
+            root = Path(client.info()["DockerRootDir"])
+            return root if root.is_dir() else None
+
+        return await self._do(look)
+
+    async def images(self) -> list[StoredImage]:
+        def look(client: docker.DockerClient) -> list[StoredImage]:
+            rows = client.api.images(filters={"label": PREFIX + "repository"})
+            busy = {row["ImageID"] for row in client.api.containers(all=True)}
+            found = []
+            for row in rows:
+                with contextlib.suppress(ImageNotFound):
+                    found.append(_stored(client.images.get(row["Id"]).attrs, busy))
+            return found
+
+        return await self._do(look)
+
+    async def note_use(self, image: StoredImage) -> None:
+        names = [reference.rpartition(":")[0] for reference in image.references]
+        names += [digest.partition("@")[0] for digest in image.digests]
+
+        def note(client: docker.DockerClient) -> None:
+            # Docker notes when an image was tagged, and no other use. Its other tags may just be moving on.
+            tag = f"used-{image.id.removeprefix('sha256:')[:12]}"
+            for name in names[:1]:
+                with contextlib.suppress(ImageNotFound):
+                    client.api.tag(image.id, name, tag, force=True)
+
+        await self._do(note)
+
+    async def remove_image(self, image: str) -> None:
+        def remove(client: docker.DockerClient) -> None:
+            with contextlib.suppress(ImageNotFound):
+                found = client.images.get(image).attrs
+                for name in (*(found["RepoTags"] or ()), *(found["RepoDigests"] or ()), image):
+                    # The last name takes the image along, and a name's last tag its digests.
+                    with contextlib.suppress(ImageNotFound):
+                        client.api.remove_image(name)
+
+        try:
+            await self._patiently(remove)
+        except APIError as error:
+            if error.status_code != 409:
+                raise
+
+    async def prune_cache(self, keep: int) -> int:
+        answer = await self._patiently(lambda client: client.api.prune_builds(keep_storage=keep, all=True))
+        return int(answer.get("SpaceReclaimed") or 0)
+
+    async def _patiently(self, work: Callable[[docker.DockerClient], T]) -> T:
+        """`_do` for what may take long: what is removed when the engine is given up on stays removed."""
+        environment = self._environ
+
+        def long(_: docker.DockerClient) -> T:
+            with contextlib.closing(
+                docker.DockerClient.from_env(environment=environment, timeout=_REMOVING, version="auto")
+            ) as client:
+                return work(client)
+
+        return await self._do(long, patience=_REMOVING)
 
     def close(self) -> None:
         connected, self._connected = self._connected, None
@@ -206,9 +297,9 @@ class DockerEngine:
             raise EngineDown(f"Docker at {self._where}: {_sentence(error)}") from None
 
     def _client(self) -> docker.DockerClient:
+        _knock(self._where)
         with self._connecting:
             if self._connected is None:
-                _knock(self._where)
                 self._connected = docker.DockerClient.from_env(
                     environment=self._environ, timeout=_TIMEOUT, max_pool_size=32, version="auto"
                 )
@@ -255,7 +346,7 @@ def _start(client: docker.DockerClient, spec: ContainerSpec) -> Container:
     raise ours("no_port", f"No port of {_PORTS.start}-{_PORTS.stop - 1} is free at {spec.address}")
 
 
-def _made(client: docker.DockerClient, command: Command) -> str:
+def _made(client: docker.DockerClient, command: Command, owner: str) -> str:
     """The id of a container that is to run a command, and reaches nothing unless told."""
     try:
         made: DockerContainer = client.containers.create(
@@ -264,7 +355,7 @@ def _made(client: docker.DockerClient, command: Command) -> str:
             command=list(command.command[1:]),
             name=command.name,
             environment=dict(command.env),
-            labels=dict(command.labels),
+            labels={**command.labels, _COMMAND: owner},
             user=command.user,
             read_only=command.read_only,
             network=command.network or "none",
@@ -305,6 +396,19 @@ def _image(found: dict[str, Any]) -> Image:
     exposed = (found.get("Config") or {}).get("ExposedPorts") or {}
     ports = sorted(int(port.split("/")[0]) for port in exposed if not port.endswith(("/udp", "/sctp")))
     return Image(found["Id"], found.get("Size", 0), tuple(ports), tuple(found.get("RepoDigests") or ()))
+
+
+def _stored(found: dict[str, Any], busy: Collection[str]) -> StoredImage:
+    moments = (found.get("Metadata") or {}).get("LastTagTime"), found.get("Created"), _LONG_AGO
+    return StoredImage(
+        id=found["Id"],
+        references=tuple(found.get("RepoTags") or ()),
+        digests=tuple(found.get("RepoDigests") or ()),
+        size=found.get("Size", 0),
+        labels=(found.get("Config") or {}).get("Labels") or {},
+        used=max(datetime.fromisoformat(moment) for moment in moments if moment),
+        busy=found["Id"] in busy,
+    )
 
 
 def _container(found: dict[str, Any]) -> Container:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +26,19 @@ class Image:
     size: int  # bytes
     ports: tuple[int, ...]  # exposed ones over TCP, lowest first
     digests: tuple[str, ...]  # NAME@sha256:…
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An image that Blacktree built, here or elsewhere, as the engine keeps it."""
+
+    id: str
+    references: tuple[str, ...]  # NAME:TAG
+    digests: tuple[str, ...]  # NAME@sha256:…
+    size: int  # bytes, those included that it shares with others
+    labels: Mapping[str, str] = field(repr=False)
+    used: datetime  # when it was tagged last, else when it was made
+    busy: bool  # whether a container has it, running or not
 
 
 @dataclass(frozen=True)
@@ -100,6 +114,9 @@ class Engine(Protocol):
     async def run(self, command: Command, output: Callable[[str], None]) -> int:
         """Run a command to its end and give its exit code. Cancelled, it is killed and removed first."""
 
+    async def commands(self) -> list[Container]:
+        """The containers of this worker's commands, those that a killed worker left included."""
+
     async def keep(self, container: str) -> None:
         """From now on restart it whenever it ends, until it is stopped."""
 
@@ -119,7 +136,25 @@ class Engine(Protocol):
         """Stop it (SIGTERM, `grace` seconds later SIGKILL) and remove it with its volumes."""
 
     async def remove_network(self, name: str) -> None:
-        """Remove it if nothing uses it."""
+        """Remove it if no container is on it, running or not."""
+
+    async def networks(self, labels: Mapping[str, str]) -> list[str]:
+        """Names of those with all of `labels`."""
+
+    async def root(self) -> Path | None:
+        """The folder of its data, where that is on this machine."""
+
+    async def images(self) -> list[StoredImage]:
+        """Those that Blacktree built, without the layers that only they are made of."""
+
+    async def note_use(self, image: StoredImage) -> None:
+        """Let now be when it was used last."""
+
+    async def remove_image(self, image: str) -> None:
+        """Remove the image of that id with all its names, unless a container or another image needs it."""
+
+    async def prune_cache(self, keep: int) -> int:
+        """Remove layers of builds, least recently used first, down to `keep` bytes; how many bytes went."""
 
     def close(self) -> None:
         """Let go of its connections; the next call makes new ones."""

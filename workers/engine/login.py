@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from config.registries import IDENTITY_TOKEN
 from workers.contract.messages import RegistryLogin
 
 # The name that the docker CLI keeps Docker Hub's login under.
@@ -58,12 +59,18 @@ def merged(config: Mapping[str, Any], logins: Sequence[RegistryLogin]) -> dict[s
     helpers = dict(config.get("credHelpers") or {})
     for login in logins:
         host = _HUB if login.host in _HUBS else login.host
-        auths[host] = {"auth": base64.b64encode(f"{login.username}:{login.password}".encode()).decode()}
+        auths[host] = _entry(login)
         # An empty helper makes the CLI read `auths` for this host, whatever `credsStore` is.
         helpers[host] = ""
     if config.get("credsStore") or config.get("credHelpers"):
         return {**config, "auths": auths, "credHelpers": helpers}
     return {**config, "auths": auths}
+
+
+def _entry(login: RegistryLogin) -> dict[str, str]:
+    if login.username == IDENTITY_TOKEN:
+        return {"identitytoken": login.password}
+    return {"auth": base64.b64encode(f"{login.username}:{login.password}".encode()).decode()}
 
 
 def _read(file: Path) -> dict[str, Any]:

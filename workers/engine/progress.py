@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 
 from workers.failure import Failure, final, ours, user
 
@@ -15,6 +16,7 @@ _SUMMARY = re.compile(
 _FATAL = re.compile(r"^ERROR: (.+)$")
 _EXIT = re.compile(r"(?:exit code: |returned a non-zero code: )(\d+)")
 _LONGEST = 160  # characters of a quotation
+_TAIL = 20  # lines: a command that ran out of space says so last
 
 _NO_DOCKERFILE = re.compile(
     r"failed to read dockerfile|cannot locate (?:the )?specified dockerfile|"
@@ -60,11 +62,13 @@ class Progress:
         self._classic: str | None = None
         self._errors: list[str] = []
         self._last = ""
+        self._tail: deque[str] = deque(maxlen=_TAIL)
 
     def feed(self, piece: str) -> None:
         line = piece.rstrip()
         if not line:
             return
+        self._tail.append(line[:_LONGEST])
         if line.strip("-"):
             self._last = line
         if match := _VERTEX_ERROR.match(line):
@@ -80,11 +84,12 @@ class Progress:
         """Why a build ended with exit code `code`, which is not 0."""
         step, error = self._failed or (self._classic or "", "")
         text = " ".join((error, *self._errors, self._last if not error else ""))
-        if found := _EXIT.search(text):
+        found = _EXIT.search(text)
+        if found and not any(map(_NO_SPACE.search, self._tail)):
             return user("build_failed", f"{_step(step)}: exit code {found[1]}{_hint(found[1])}")
         if _NO_DOCKERFILE.search(text):
             return user("dockerfile_missing", f"There is no {dockerfile} in this commit")
-        if _NO_SPACE.search(text):
+        if found or _NO_SPACE.search(text):
             return ours("disk_full", "The worker's disk is full")
         if _ENGINE_GONE.search(text):
             return ours("engine_gone", "The worker's Docker engine went away during the build")

@@ -1,0 +1,1 @@
+"""Figures, each measured side by side with what it is compared to, in one run of one command."""

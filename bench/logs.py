@@ -1,0 +1,88 @@
+"""The log of a build that prints 200,000 lines: against the same build by the docker CLI, and in memory.
+
+make bench ARGS=logs
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+from bench.world import BASE_IMAGE, World, docker, script, told, world
+
+ROUNDS = 3
+LINES = 200_000
+_LOOK = 0.02  # seconds between two looks at the memory
+
+SCRIPT = """
+rm -rf "$WORK"
+git clone --quiet --depth 1 "$URL" "$WORK"
+cd "$WORK"
+"$DOCKER" build --progress=plain --tag "$IMAGE:$SHA" . >"$WORK.log" 2>&1
+"""
+
+
+def dockerfile(nonce: str) -> str:
+    line = "0123456789 abcdefghij 0123456789 abcdefghij 0123456789"
+    return f"FROM {BASE_IMAGE}\nRUN echo {nonce} && seq -f '%g {line}' 1 {LINES}\n"
+
+
+async def main() -> None:
+    """Print the ratio of wall times, and how much the process grew."""
+    files = {"Dockerfile": dockerfile("first"), ".blacktree.yml": "environments: {ci: {branch: main}}\n"}
+    ours, theirs, grown = [], [], []
+    async with world(files, log_budget="64m") as here:
+        await _blacktree(here, "warm up")
+        for number in range(ROUNDS):
+            seconds, growth = await _blacktree(here, f"ours {number}")
+            ours.append(seconds)
+            grown.append(growth)
+            theirs.append(await _scripted(here, f"theirs {number}"))
+            print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
+    print(f"{f'a build that prints {LINES} lines':<42} {'Blacktree':>10} {'docker':>10}")
+    told("from push to its end, no push of an image", ours, theirs, "at most 1.10")
+    print(f"{'memory growth of bot and worker together':<42} {max(grown) / 1e6:8.1f} MB   goal under 32 MB")
+
+
+async def _blacktree(here: World, nonce: str) -> tuple[float, int]:
+    """Seconds from the push to the end of the job, and bytes that the process grew by."""
+    sha = await here.pushed({"Dockerfile": dockerfile(nonce)})
+    pid = here.blacktree.processes[0].pid
+    before = peak = _resident(pid)
+    begun = time.perf_counter()
+    await here.work.push(branch="main")
+    while here.digest(sha) is None:
+        peak = max(peak, _resident(pid))
+        await asyncio.sleep(_LOOK)
+    seconds = time.perf_counter() - begun
+    job = next(job for job in reversed(await here.blacktree.jobs()) if job["kind"] == "build")
+    log = await here.blacktree.text(f"/jobs/{job['id']}/log")
+    assert f"{LINES} 0123456789" in log, "the tail is there"
+    return seconds, peak - before
+
+
+def _resident(pid: int) -> int:
+    """Bytes of memory that a process has now."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * 4096
+
+
+async def _scripted(here: World, nonce: str) -> float:
+    sha = await here.pushed({"Dockerfile": dockerfile(nonce)})
+    hook, here.github.app.hook_url = here.github.app.hook_url, None
+    begun = time.perf_counter()
+    await here.work.push(branch="main")
+    image = f"{here.registry.address}/acme/script"
+    await script(
+        SCRIPT + '"$DOCKER" push --quiet "$IMAGE:$SHA"',
+        DOCKER=docker(), WORK=str(here.folder / "script"), URL=here.clone_url, SHA=sha, IMAGE=image,
+    )  # fmt: skip
+    seconds = time.perf_counter() - begun
+    here.github.app.hook_url = hook
+    return seconds
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,177 @@
+"""One mirror: a bare repository with a ref for each commit that was asked for.
+
+Whoever fetches holds its lock; then the attempt gets its objects as hard links, and needs the mirror no more:
+a mirror may be packed, removed or made anew while jobs check out of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import structlog
+
+from workers import mirror_files as files
+from workers.checkout import Commit, lay_out, why
+from workers.contract.messages import Source
+from workers.failure import ours
+from workers.git import Access, Git, GitFailed
+from workers.threads import to_the_end
+
+log = structlog.get_logger()
+
+_KEPT = 20  # commits that are kept when a mirror is packed
+_PACKING = 1800.0  # seconds that it may take
+
+
+@dataclass(frozen=True)
+class Job:
+    """A commit that somebody wants."""
+
+    source: Source
+    commit: Commit  # where it is to be laid out
+    access: Access
+    output: Callable[[str], None]
+    is_submodule: bool
+
+
+class Broken(Exception):
+    """git failed in a way that a broken mirror explains."""
+
+    def __init__(self, failed: GitFailed, edition: int) -> None:
+        super().__init__(str(failed))
+        self.edition = edition
+
+
+class Mirror:
+    """One bare repository."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
+        self.folder = folder
+        self._git = Git(environ, folder)
+        self._lock = asyncio.Lock()
+        self._edition = 0
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._lock.locked()
+
+    async def serve(self, job: Job) -> None:
+        """Lay the job's files out. Raises Failure, and Broken."""
+        edition = self._edition
+        try:
+            async with self._held():
+                edition = self._edition
+                await self._prepare(job)
+                await self._fetch(job)
+                await self._lend(job)
+                if job.source.lfs:  # so that what is in LFS is fetched once, and kept
+                    await self._lay_out(job)
+            if not job.source.lfs:
+                await self._lay_out(job)
+        except GitFailed as failed:
+            if "No space left" in failed.said:
+                raise ours("disk_full", "The worker's disk is full") from None
+            raise Broken(failed, edition) from None
+
+    @contextlib.asynccontextmanager
+    async def _held(self) -> AsyncIterator[None]:
+        """Nobody else is in the mirror: a lock in it, or half a file, is of a git that was killed."""
+        async with self._lock:
+            await to_the_end(files.sweep, self.folder)
+            try:
+                yield
+            finally:
+                await to_the_end(files.sweep, self.folder)
+
+    async def _prepare(self, job: Job) -> None:
+        await self._git.run("init", "--quiet", "--bare", "--template=", _format(job), output=job.output)
+
+    async def _fetch(self, job: Job) -> None:
+        """The commit is in the mirror. A submodule is asked for in any case: may these credentials see it?"""
+        source = job.source
+        ref = f"{files.COMMITS}/{source.sha}"
+        if job.is_submodule or source.depth > 1 or not await self._has(ref):
+            try:
+                await self._git.run(
+                    "fetch", "--quiet", f"--depth={source.depth}", "--no-tags", "--no-recurse-submodules",
+                    "--no-write-fetch-head", "--force", "--", source.clone_url, f"{source.sha}:{ref}",
+                    output=job.output, login=job.access.to(source.clone_url),
+                    settings=["fetch.unpackLimit=1"],
+                )  # fmt: skip
+            except GitFailed as failed:
+                await self._blame(failed, source)
+        await to_the_end(files.stamp, self.folder, ref, source.clone_url)
+
+    async def _has(self, ref: str) -> bool:
+        try:
+            await self._git.ask("rev-parse", "--verify", "--quiet", ref + "^{commit}")
+        except GitFailed:
+            return False
+        return True
+
+    async def _blame(self, failed: GitFailed, source: Source) -> NoReturn:
+        """Raise what the other side meant; or what git said, if this side is broken."""
+        failure = why(failed.said, source)
+        if failure.reason != "git_unreachable" or "unable to access 'http" in failed.said:
+            raise failure from None
+        try:
+            await self._git.ask("fsck", "--no-dangling", "--no-reflogs", "--no-progress")
+        except GitFailed:
+            raise failed from None
+        raise failure from None
+
+    async def _lend(self, job: Job) -> None:
+        git = job.commit.git
+        await to_the_end(files.empty, git.folder)
+        await to_the_end(files.empty, job.commit.tree)
+        await git.run("init", "--quiet", "--template=", _format(job), output=job.output)
+        await to_the_end(files.link, self.folder, git.folder)
+
+    async def _lay_out(self, job: Job) -> None:
+        await lay_out(job.commit, job.source, job.access, self.folder / "lfs", job.output)
+
+    async def remove(self, edition: int | None = None) -> None:
+        """Begin anew; unless somebody has done so since `edition`."""
+        async with self._lock:
+            if edition in (None, self._edition):
+                self._edition += 1
+                await to_the_end(files.discard, self.folder)
+
+    async def pack(self) -> None:
+        """Forget what was not used lately, and put the rest into one pack."""
+        async with self._held():
+            kept = await to_the_end(files.forget_commits, self.folder, _KEPT)
+            try:
+                async with asyncio.timeout(_PACKING):
+                    await self._git.run(
+                        "gc", "--quiet", "--prune=now", output=_silent,
+                        settings=["gc.packRefs=false", "pack.threads=1", "pack.windowMemory=256m"],
+                    )  # fmt: skip
+                    await self._forget_lfs(kept)
+                return
+            except TimeoutError:
+                log.warning("packing a mirror lasted too long", mirror=str(self.folder))
+                return
+            except GitFailed as failed:
+                log.warning("a mirror is broken and removed", mirror=str(self.folder), error=str(failed))
+        await self.remove()
+
+    async def _forget_lfs(self, kept: Sequence[str]) -> None:
+        objects = self.folder / "lfs" / "objects"
+        if await to_the_end(objects.is_dir):
+            lists = [await self._git.ask("lfs", "ls-files", "--long", sha) for sha in kept]
+            used = {line[:64] for listed in lists for line in listed.splitlines()}
+            await to_the_end(files.forget_files, objects, used)
+
+
+def _format(job: Job) -> str:
+    return "--object-format=" + ("sha256" if len(job.source.sha) == 64 else "sha1")
+
+
+def _silent(_: str) -> None:
+    pass
