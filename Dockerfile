@@ -17,7 +17,7 @@ COPY config config
 COPY workers workers
 COPY bot bot
 RUN pip install --quiet --no-deps --no-build-isolation . \
-    && useradd --system --uid 10001 blacktree && install -d -o blacktree /data
+    && useradd --system --uid 10001 blacktree && install -d -o blacktree /data /routes
 USER blacktree
 VOLUME /data
 EXPOSE 8000

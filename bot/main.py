@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
+from bot import quiet
 from bot.credentials import completed, unset, webhook_secrets
 from bot.dispatch import Dispatcher
 from bot.github.forge import GitHub
@@ -24,6 +25,7 @@ from bot.logs import FileLogs, LogStore
 from bot.processing import Processor
 from bot.progress import Progress
 from bot.routing.caddy import Caddy
+from bot.routing.caddy_config import Serving
 from bot.routing.caddy_process import CaddyProcess
 from bot.routing.proxy import Direct, Proxy
 from bot.routing.router import Router
@@ -36,6 +38,7 @@ from bot.web.api import Api
 from bot.web.app import application
 from bot.web.orders import Orders
 from bot.web.places import Places
+from bot.web.visitors import Visitors
 from bot.webhooks import Receiver
 from config.errors import ConfigError
 from config.settings import Settings
@@ -138,19 +141,20 @@ async def _first(*events: asyncio.Event, seconds: float) -> None:
 async def _working(settings: Settings, store: Store, queue: BotQueue, held: Secrets) -> AsyncIterator[str]:
     """A bot that has all that it needs; gives its URL."""
     secrets = webhook_secrets(settings)
-    async with GitHub.connected(settings) as github, _proxy(settings) as proxy:
+    async with GitHub.connected(settings) as github:
         logs = FileLogs(settings.data_dir / "logs")
-        router = Router(store, proxy, settings)
-        grants = Grants(store, queue, github, router, held, settings)
         progress = Progress(store, logs)
         receiver = Receiver(store, secrets)
+        visitors = Visitors(store, settings, lambda environment: quiet.wake(store, environment))
         api = (
             Api(store, logs, settings.api_token),
             Places(store, settings.api_token, settings.github_url),
             Orders(store, github, settings),
         )
-        web = application(receiver, api, store, queue)
-        async with _http(web, settings) as url:
+        web = application(receiver, api, store, queue, visitors)
+        async with _http(web, settings) as url, _proxy(settings, _reached(settings, url)) as proxy:
+            router = Router(store, proxy, settings, held, _reached(settings, url))
+            grants = Grants(store, queue, github, router, held, settings)
             log.info(
                 "bot started",
                 url=url,
@@ -164,6 +168,13 @@ async def _working(settings: Settings, store: Store, queue: BotQueue, held: Secr
                 _steadily("leading", lambda: _lead(store, queue, logs, github, router, proxy, settings)),
             ):
                 yield url
+
+
+def _reached(settings: Settings, url: str) -> str:
+    """HOST:PORT at which the proxy reaches the bot that listens at `url`."""
+    here = urlsplit(url)
+    anywhere = here.hostname in ("0.0.0.0", "::", None)  # noqa: S104
+    return settings.proxy_bot or (f"127.0.0.1:{here.port}" if anywhere else here.netloc)
 
 
 async def _lead(
@@ -229,15 +240,16 @@ async def _owned(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _proxy(settings: Settings) -> AsyncIterator[Proxy]:
+async def _proxy(settings: Settings, bot: str) -> AsyncIterator[Proxy]:
     if settings.proxy == "none":
         yield Direct()
     elif settings.proxy == "caddy":
-        async with CaddyProcess.running(settings.data_dir / "caddy", settings.proxy_bind) as caddy:
+        folder = settings.data_dir / "caddy"
+        async with CaddyProcess.running(folder, Serving.of(settings, bot, None)) as caddy:
             yield caddy
     else:
         async with httpx2.AsyncClient() as http:
-            yield Caddy(http, settings.proxy, settings.proxy_bind)
+            yield Caddy(http, settings.proxy, Serving.of(settings, bot, settings.proxy_files))
 
 
 class _Server(uvicorn.Server):

@@ -59,6 +59,10 @@ class Secrets:
         chosen = {row.name: row for scope in scopes for row in rows if row.scope == scope}
         return {name: await self._open(chosen[name]) for name in names if name in chosen}
 
+    async def keyed(self, what: str) -> bytes:
+        """32 bytes that follow from `what` and the secret key: a salt. Raises ConfigError."""
+        return await self._vault.keyed(what)
+
     async def reseal(self) -> None:
         """Seal anew, with the newest key, what an older one sealed. Raises ConfigError."""
         async with self._store.reading() as session:

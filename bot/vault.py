@@ -79,6 +79,14 @@ class Vault:
             "`sealed` and `secrets` and set up again"
         )
 
+    async def keyed(self, what: str) -> bytes:
+        """32 bytes that follow from `what` and from the key that seals now: a salt that nobody can guess.
+
+        Raises ConfigError.
+        """
+        box = await self._box((await self._keys(make=True))[0])
+        return blake2b(what.encode(), key=bytes(box), encoder=RawEncoder)
+
     async def newest(self, name: str, sealed: str) -> bool:
         """Whether the key that seals now sealed this."""
         phrase = (await self._keys(make=False))[0]

@@ -25,6 +25,7 @@ from bot.store.tables import (
     Release,
     ReleaseState,
 )
+from config.errors import ConfigError
 from config.settings import Settings
 from workers.contract.messages import Nudge, now
 from workers.contract.queue import BotQueue, QueueDown
@@ -128,7 +129,7 @@ class Watcher:
                 with suppress(QueueDown):
                     await self._queue.order(release.worker or "", Nudge())
                 return
-        except ProxyDown as error:
+        except (ProxyDown, ConfigError) as error:
             log.error("not rolled back yet", release=release.id, error=str(error))
             return
         earlier = await self._earlier(live)

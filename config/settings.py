@@ -88,6 +88,24 @@ class Settings(BaseModel):
     proxy_host: str = Field("", description="host name in environments' URLs; PUBLIC_URL's if empty")
     proxy_bind: str = Field("", description="address that the proxy listens on; all if empty")
     proxy_ports: str = Field("20000-20999", description="ports for environments where DOMAIN is not set")
+    proxy_bot: str = Field(
+        "", description="HOST:PORT where the proxy reaches the bot, for its pages; HOST and PORT if empty"
+    )
+    proxy_files: Path | None = Field(
+        None,
+        description="folder that the bot and a Caddy at a URL share, at one path; without it switches lose "
+        "requests",
+    )
+    proxy_http_port: int = Field(80, ge=1, le=65535, description="port of host names without TLS")
+    proxy_https_port: int = Field(443, ge=1, le=65535, description="port of host names with TLS")
+    proxy_tls: Literal["acme", "internal", "off"] = Field(
+        "acme", description="certificates of host names: Let's Encrypt's, Caddy's own authority's, or none"
+    )
+    proxy_on_demand: bool = Field(
+        False, description="whether a certificate is fetched at the first visit, if the bot knows the name"
+    )
+    acme_email: str = Field("", description="told to the certificate authority, which warns there")
+    acme_directory: str = Field("", description="URL of another ACME authority than Let's Encrypt")
     domain: str = Field(
         "",
         description="template of host names, such as {environment}.{repository}.example.com; HTTPS by Caddy",
@@ -146,6 +164,18 @@ class Settings(BaseModel):
     @classmethod
     def _known_proxy(cls, value: str) -> str:
         return value if value in ("caddy", "none") else _one_of(value, "http", "https").rstrip("/")
+
+    @field_validator("acme_directory")
+    @classmethod
+    def _directory(cls, url: str) -> str:
+        return url and _one_of(url, "https", "http")
+
+    @field_validator("proxy_files")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_absolute():
+            raise ValueError("must be an absolute path")
+        return path
 
     @field_validator("proxy_ports")
     @classmethod

@@ -1,6 +1,7 @@
 """Caddy as a child of the bot, for one machine without any set-up.
 
-It outlives a bot that is killed, so that what runs stays reachable; the next bot takes it over.
+It outlives a bot that is killed, so that what runs stays reachable; the next bot takes it over. It saves its
+configuration itself, and starts with it, so that it has its routes before anybody tells it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import httpx2
 import structlog
 
 from bot.routing.caddy import Caddy
+from bot.routing.caddy_config import Serving
 from bot.routing.proxy import ProxyDown
 from config.errors import ConfigError
 
@@ -34,9 +37,11 @@ log = structlog.get_logger()
 class CaddyProcess:
     """The child, started again whenever it ends."""
 
-    def __init__(self, folder: Path, http: httpx2.AsyncClient) -> None:
+    def __init__(self, folder: Path, http: httpx2.AsyncClient, serving: Serving) -> None:
         self._folder = folder
         self._http = http
+        self._serving = serving
+        self._initial = folder / "initial.json"
         self._notes = folder / "process.json"
         self._process: asyncio.subprocess.Process | None = None
         self._pid = 0
@@ -44,15 +49,16 @@ class CaddyProcess:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, folder: Path, bind: str) -> AsyncIterator[Caddy]:
+    async def running(cls, folder: Path, serving: Serving) -> AsyncIterator[Caddy]:
         """A Caddy that runs until the end of the block. Raises ConfigError if there is none."""
+        serving = replace(serving, folder=folder / "routes")
         async with httpx2.AsyncClient() as http, asyncio.TaskGroup() as group:
-            child = cls(folder, http)
+            child = cls(folder, http, serving)
             if not await child._adopt():
                 await child._start()
             keeper = group.create_task(child._keep())
             try:
-                yield Caddy(http, child.admin_url, bind)
+                yield Caddy(http, child.admin_url, serving)
             finally:
                 keeper.cancel()
                 await child._stop()
@@ -64,24 +70,35 @@ class CaddyProcess:
             self._pid, self.admin_url = notes["pid"], notes["admin_url"]
         except (OSError, ValueError, KeyError):
             return False
-        if not await self._answers():
+        if not (await asyncio.to_thread(_runs_with, self._pid, self._initial) and await self._answers()):
             return False
         log.info("caddy taken over", pid=self._pid)
         return True
 
     async def _start(self) -> None:
+        """Start it as it was, or, where that fails, afresh. Raises ConfigError."""
+        saved = await asyncio.to_thread(_saved, self._folder / "caddy" / "autosave.json")
+        try:
+            await self._started(saved)
+        except ConfigError:
+            if not saved:
+                raise
+            log.warning("caddy does not start with what it had and is started afresh")
+            await self._started({})
+
+    async def _started(self, saved: dict[str, Any]) -> None:
         binary = _binary()
         port = int(self.admin_url.rpartition(":")[2] or 0) or _free_port()
         self.admin_url = f"http://127.0.0.1:{port}"
-        initial = {"admin": {"listen": f"127.0.0.1:{port}", "config": {"persist": False}}}
-        await asyncio.to_thread(_write, self._folder / "initial.json", json.dumps(initial))
+        initial = {**saved, "admin": {"listen": f"127.0.0.1:{port}"}, "logging": _logging(self._folder)}
+        await asyncio.to_thread(_write, self._initial, json.dumps(initial))
         environment = {**os.environ, "XDG_DATA_HOME": str(self._folder), "XDG_CONFIG_HOME": str(self._folder)}
-        with await asyncio.to_thread((self._folder / "caddy.log").open, "ab") as output:
+        with await asyncio.to_thread((self._folder / "start.log").open, "wb") as output:
             self._process = await asyncio.create_subprocess_exec(
                 binary,
                 "run",
                 "--config",
-                str(self._folder / "initial.json"),
+                str(self._initial),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -95,12 +112,12 @@ class CaddyProcess:
         async with asyncio.timeout(_START):
             while not await self._answers():
                 if self._process.returncode is not None:
-                    raise ConfigError(f"Caddy did not start: see {self._folder / 'caddy.log'}")
+                    raise ConfigError(f"Caddy did not start: see {self._folder / 'start.log'}")
                 await asyncio.sleep(0.05)
         log.info("caddy started", pid=self._pid)
 
     async def _keep(self) -> None:
-        """Start it again when it ended. The routes come back with the next look of `sweeps.routes`."""
+        """Start it again when it ended."""
         while True:
             if self._process is not None:
                 await self._process.wait()
@@ -114,7 +131,7 @@ class CaddyProcess:
 
     async def _answers(self) -> bool:
         try:
-            return await Caddy(self._http, self.admin_url).check() != ""
+            return await Caddy(self._http, self.admin_url, self._serving).check() != ""
         except ProxyDown:
             return False
 
@@ -146,6 +163,28 @@ def _binary() -> str:
             "BLACKTREE_PROXY to the URL of a Caddy's admin API, or to none"
         )
     return found
+
+
+def _runs_with(pid: int, initial: Path) -> bool:
+    """Whether this process is the Caddy of these notes, and not what has its number or port by now."""
+    try:
+        return str(initial).encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def _saved(file: Path) -> dict[str, Any]:
+    """What Caddy saved when it was last told something; nothing where that can't be read."""
+    try:
+        saved = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return saved if isinstance(saved, dict) else {}
+
+
+def _logging(folder: Path) -> dict[str, Any]:
+    writer = {"output": "file", "filename": str(folder / "caddy.log"), "roll_size_mb": 10, "roll_keep": 2}
+    return {"logs": {"default": {"writer": writer}}}
 
 
 def _free_port() -> int:

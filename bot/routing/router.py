@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import structlog
@@ -13,10 +13,14 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bot import lifecycle, reports, texts
+from bot.routing.places import Place, place_of, places
 from bot.routing.proxy import Proxy, ProxyDown, Route
+from bot.routing.routes import Routes
+from bot.routing.users import Users
+from bot.secrets import Secrets
 from bot.specs import release_name
 from bot.store.database import Store, heard
-from bot.store.tables import ContainerRow, Environment, Job, JobState, Release, ReleaseState, Repository
+from bot.store.tables import ContainerRow, Environment, Job, JobState, Release, ReleaseState
 from config.errors import ConfigError
 from config.settings import Settings
 from workers.contract.messages import Ready, Refusal, Switched, now
@@ -27,18 +31,22 @@ _PAUSE = 0.5
 # moment counts too; and it is not gone back to in its own last moment.
 _STAYS = timedelta(seconds=5)
 _LAST_MOMENT = timedelta(seconds=1)
-_NOT_IN_HOST = re.compile(r"[^a-z0-9-]+")
 
 log = structlog.get_logger()
 
 
 class Router:
-    """Switches environments to releases, one at a time."""
+    """Switches environments to releases, one at a time.
 
-    def __init__(self, store: Store, proxy: Proxy, settings: Settings) -> None:
+    `bot` is HOST:PORT at which the proxy reaches the bot, which shows the pages of environments that rest.
+    """
+
+    def __init__(self, store: Store, proxy: Proxy, settings: Settings, secrets: Secrets, bot: str) -> None:
         self._store = store
         self._proxy = proxy
         self._settings = settings
+        self._users = Users(secrets)
+        self._routes = Routes(settings, self._users, bot, switches=proxy.switches)
         self._lock = asyncio.Lock()
 
     async def ready(self, ready: Ready) -> Switched | Refusal:
@@ -54,27 +62,24 @@ class Router:
                 release = await lifecycle.release_of(session, job)
                 if release is None or release_name(self._store.instance, release) != ready.release:
                     return Refusal(reason="this release is not the job's")
-                environment = await session.get_one(Environment, release.environment_id)
-                repository = await session.get_one(Repository, environment.repository_id)
+                place = await place_of(session, release)
             if release.state is ReleaseState.LIVE:
-                return Switched(url=environment.url or "")
+                return Switched(url=place.environment.url or "")
             if job.cancelling:
                 return Refusal(reason=f"it is being cancelled: {job.cancelling}")
             release.addresses = ready.addresses
             try:
-                environment = await self._with_port(environment)
-                url = self._url(environment, repository, release)
-                others = await self._routes(without=environment.id)
-                await self._proxy.apply([*others, self._route(environment, repository, release)])
+                place = await self._with_port(place)
+                url = await self._switch(place)
             except (ProxyDown, ConfigError) as error:
                 # It may have switched all the same, and the release is about to go.
                 with suppress(ProxyDown):
-                    await self._proxy.apply(await self._routes())
+                    await self._proxy.apply(await self._wanted())
                 return Refusal(reason=str(error))
             async with self._store.transaction() as session:
                 if not await self._commit(session, job, ready, url):
                     return Refusal(reason="this attempt is not the job's any more")
-        log.info("route switched", environment=environment.name, release=ready.release, url=url)
+        log.info("route switched", environment=place.name, release=ready.release, url=url)
         return Switched(url=url)
 
     async def run(self) -> None:
@@ -92,7 +97,37 @@ class Router:
     async def restore(self) -> None:
         """Give the proxy all routes of the store, in case it lost or never had them. Raises ProxyDown."""
         async with self._lock:
-            await self._proxy.apply(await self._routes())
+            await self._proxy.apply(await self._wanted())
+
+    async def host_port(self, environment_id: int) -> int | None:
+        """The port that an environment's container is published at for good, where there is no proxy.
+
+        With one it is None: any port will do. Raises ConfigError where no port is free.
+        """
+        if self._proxy.switches:
+            return None
+        async with self._lock:
+            environment = await self._reserved(environment_id)
+        log.warning(
+            "there is no proxy: the old release stops before the new one starts, which is a downtime",
+            environment=environment.name,
+            port=environment.port,
+        )
+        return environment.port
+
+    async def _switch(self, place: Place) -> str:
+        """Send traffic to a place's release; gives its URL. Raises ProxyDown and ConfigError."""
+        awake = place.environment.model_copy(update={"stopped": False, "asleep": False})
+        place = replace(place, environment=awake)
+        async with self._store.reading() as session:
+            others = [other for other in await places(session) if other.route != place.route]
+        self._routes.refuse_taken(place, others)
+        if missing := await self._users.missing(place):
+            names = ", ".join(missing)
+            raise ConfigError(f"auth: no secret is set for {names}: `blacktree secret set` sets it")
+        route = await self._routes.of(place)
+        await self._proxy.apply([*await self._routes.those_of(others), route])
+        return self._routes.url(place, route)
 
     async def _commit(self, session: AsyncSession, seen: Job, ready: Ready, url: str) -> bool:
         job = await session.get_one(Job, seen.id)
@@ -125,7 +160,8 @@ class Router:
     async def back(self, given_up: int, what: str) -> Release | None:
         """Switch from a release that went wrong after its switch to the one before it, which still runs.
 
-        Gives that, or None where there is none; `what` went wrong is for people. Raises ProxyDown.
+        Gives that, or None where there is none; `what` went wrong is for people. Raises ProxyDown and
+        ConfigError.
         """
         async with self._lock:
             async with self._store.reading() as session:
@@ -133,10 +169,8 @@ class Router:
                 old = await _before(session, release)
                 if release.state is not ReleaseState.LIVE or old is None:
                     return None
-                environment = await session.get_one(Environment, release.environment_id)
-                repository = await session.get_one(Repository, environment.repository_id)
-            others = await self._routes(without=environment.id)
-            await self._proxy.apply([*others, self._route(environment, repository, old)])
+                place = await place_of(session, old)
+            url = await self._switch(place)
             async with self._store.transaction() as session:
                 release = await session.get_one(Release, given_up)
                 again = await _before(session, release)
@@ -145,12 +179,11 @@ class Router:
                 release.state = ReleaseState.FAILED
                 release.problem = texts.rolled_back(what, again.sha)
                 again.state, again.remove_after = ReleaseState.LIVE, None
-                (await session.get_one(Environment, environment.id)).url = self._url(
-                    environment, repository, again
-                )
+                environment = await session.get_one(Environment, release.environment_id)
+                environment.url = url
                 await reports.gave_up(session, environment, release)
-                await reports.owe_deployment(session, repository.id, again, "success")
-        log.warning("rolled back", environment=environment.name, release=given_up, to=again.id, why=what)
+                await reports.owe_deployment(session, environment.repository_id, again, "success")
+        log.warning("rolled back", environment=place.name, release=given_up, to=again.id, why=what)
         return again
 
     async def closed(self) -> None:
@@ -158,45 +191,26 @@ class Router:
         with suppress(ProxyDown):
             await self.restore()
 
-    async def _routes(self, without: int | None = None) -> list[Route]:
-        live = (
-            select(Release, Environment, Repository)
-            .join(Environment, col(Environment.id) == col(Release.environment_id))
-            .join(Repository, col(Repository.id) == col(Environment.repository_id))
-            .where(Release.state == ReleaseState.LIVE)
-        )
+    async def _wanted(self) -> list[Route]:
         async with self._store.reading() as session:
-            rows = (await session.exec(live)).all()
-        return [
-            self._route(environment, repository, release)
-            for release, environment, repository in rows
-            if environment.id != without and release.addresses
-        ]
+            found = await places(session)
+        return await self._routes.those_of(found)
 
-    def _route(self, environment: Environment, repository: Repository, release: Release) -> Route:
-        host = (
-            host_name(self._settings.domain, environment.name, repository) if self._settings.domain else None
-        )
-        route = f"environment-{environment.id}"
-        return Route(route, release.addresses[0], host, None if host else environment.port)
+    async def _with_port(self, place: Place) -> Place:
+        """The place with a port of the proxy's, where it needs one and has none yet. Raises ConfigError."""
+        if not self._proxy.switches or place.host(self._settings.domain):
+            return place
+        return replace(place, environment=await self._reserved(place.environment.id))
 
-    def _url(self, environment: Environment, repository: Repository, release: Release) -> str:
-        if not self._proxy.needs_port:
-            return f"http://{release.addresses[0]}"
-        if self._settings.domain:
-            return f"https://{host_name(self._settings.domain, environment.name, repository)}"
-        return f"http://{self._settings.environment_host}:{environment.port}"
-
-    async def _with_port(self, seen: Environment) -> Environment:
-        """The environment with a port of the proxy's, where it needs one and has none yet."""
-        if seen.port is not None or not self._proxy.needs_port or self._settings.domain:
-            return seen
+    async def _reserved(self, environment_id: int | None) -> Environment:
+        """The environment with its port. Raises ConfigError where none is free."""
         first, last = map(int, self._settings.proxy_ports.split("-"))
         async with self._store.transaction() as session:
-            taken = set((await session.exec(select(Environment.port))).all())
-            environment = await session.get_one(Environment, seen.id)
-            free = (port for port in range(first, last + 1) if port not in taken and _is_free(port))
-            environment.port = next(free, None)
+            environment = await session.get_one(Environment, environment_id)
+            if environment.port is None:
+                taken = set((await session.exec(select(Environment.port))).all())
+                free = (port for port in range(first, last + 1) if port not in taken and _is_free(port))
+                environment.port = next(free, None)
         if environment.port is None:
             raise ConfigError(f"PROXY_PORTS: all of {self._settings.proxy_ports} are taken")
         return environment
@@ -240,20 +254,6 @@ async def retire(session: AsyncSession, repository_id: int, name: str, *, asleep
 async def _live(session: AsyncSession, environment_id: int | None) -> list[Release]:
     live = select(Release).where(Release.environment_id == environment_id, Release.state == ReleaseState.LIVE)
     return list((await session.exec(live)).all())
-
-
-def host_name(template: str, environment: str, repository: Repository) -> str:
-    """Pure: an environment's host name from the DOMAIN template. Raises ConfigError on a bad one."""
-    owner, _, name = repository.full_name.partition("/")
-    try:
-        host = template.format(environment=_label(environment), repository=_label(name), owner=_label(owner))
-    except (KeyError, IndexError, ValueError) as error:
-        raise ConfigError(f"DOMAIN: {template!r}: unknown part {error}") from None
-    return host.lower()
-
-
-def _label(text: str) -> str:
-    return _NOT_IN_HOST.sub("-", text.lower()).strip("-")[:63]
 
 
 def _is_free(port: int) -> bool:

@@ -55,6 +55,7 @@ async def sweeping(
 ) -> AsyncIterator[None]:
     """The sweeps run until the end of the block; what a dead bot left is looked at once at the start."""
     await lost_messages.sweep(store, queue, dispatcher, older=0)
+    schedules, idle = Schedules(store, github), sleepers.Sleepers(store, proxy)
     sweeps: dict[str, tuple[float, Callable[[], Awaitable[object]]]] = {
         "stale workers": (min(5.0, settings.lease / 4), lambda: leases.sweep(store, queue, settings.lease)),
         "lost messages": (
@@ -67,11 +68,9 @@ async def sweeping(
         "reports": (_REPORTS, reporter.send_due),
         "previews": (previews.EVERY, lambda: previews.sweep(store, settings)),
         "lost releases": (lost_releases.EVERY, lambda: lost_releases.sweep(store, queue, settings)),
+        "sleepers": (sleepers.EVERY, idle.sweep),
         "thaws": (thaws.EVERY, lambda: thaws.sweep(store)),
     }
-    if isinstance(proxy, sleepers.Requests):
-        sweeps["sleepers"] = (sleepers.EVERY, sleepers.Sleepers(store, proxy).sweep)
-    schedules = Schedules(store, github)
     asking: dict[str, tuple[float, Callable[[], Awaitable[object]]]] = {
         "missed deliveries": (missed.EVERY, lambda: missed.sweep(store, github, settings)),
         "orphans": (orphans.EVERY, lambda: orphans.sweep(store, github)),

@@ -9,11 +9,13 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
 from bot.store.database import Store
+from bot.web.visitors import Visitors
 from bot.webhooks import Receiver
 from workers.contract.queue import BotQueue, QueueDown
 
@@ -27,7 +29,9 @@ class Routed(Protocol):
 log = structlog.get_logger()
 
 
-def application(receiver: Receiver, api: Sequence[Routed], store: Store, queue: BotQueue) -> Starlette:
+def application(
+    receiver: Receiver, api: Sequence[Routed], store: Store, queue: BotQueue, visitors: Visitors
+) -> Starlette:
     """All routes. A stack trace never reaches whoever asks."""
 
     async def alive(_request: Request) -> Response:
@@ -58,8 +62,10 @@ def application(receiver: Receiver, api: Sequence[Routed], store: Store, queue: 
             Route("/jobs/{id}", job_page),
             Route("/setup", set_up),
             Route("/setup/done", set_up),
+            Route("/tls/allowed", visitors.allowed),
             Mount("/api/v1", routes=[route for part in api for route in part.routes()]),
         ],
+        middleware=[Middleware(visitors.before)],
         exception_handlers={HTTPException: _refused, Exception: _broken},
     )
 

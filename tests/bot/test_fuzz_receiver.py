@@ -6,6 +6,7 @@ One in five is signed as it should be; what of those makes sense goes into a rea
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import gc
 import json
@@ -23,6 +24,7 @@ from bot.store.database import Store
 from bot.store.tables import Delivery, DeliveryState
 from bot.web.api import Api
 from bot.web.app import application
+from bot.web.visitors import Visitors
 from bot.webhooks import Receiver
 from config.settings import Settings
 from tests.bot.test_receiver import FORM, JSON, SECRET, signature
@@ -125,9 +127,9 @@ async def ask(web: ASGIApp, body: bytes, headers: list[tuple[bytes, bytes]], cut
 async def test_no_body_whatever_breaks_the_receiver_or_makes_it_grow(store: Store, tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     chance = random.Random(seed)
-    web = application(
-        Receiver(store, (SECRET,)), [Api(store, FileLogs(tmp_path / "logs"), None)], store, MemoryQueue()
-    )
+    api = [Api(store, FileLogs(tmp_path / "logs"), None)]
+    visitors = Visitors(store, Settings(), lambda _environment: asyncio.sleep(0))
+    web = application(Receiver(store, (SECRET,)), api, store, MemoryQueue(), visitors)
     kept, objects = set(), 0
     for number, (body, headers, fits) in enumerate(requests(chance)):
         status, answer = await ask(web, body, headers, chance.randrange(len(body) + 1))

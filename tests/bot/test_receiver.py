@@ -26,7 +26,9 @@ from bot.store.tables import Delivery, DeliveryState, JobState
 from bot.web.api import Api
 from bot.web.app import application
 from bot.web.places import Places
+from bot.web.visitors import Visitors
 from bot.webhooks import MOST_BYTES, Receiver, signed
+from config.settings import Settings
 from tests.bot.conftest import Rows
 from tests.github.server import listen, serving
 from workers.contract.memory import MemoryQueue
@@ -70,9 +72,9 @@ class Door:
 async def door_to(store: Store, folder: Path, token: str | None = None) -> AsyncIterator[Door]:
     """The bot's web application, put together as in bot/main.py, on a port of its own."""
     bearer = SecretStr(token) if token else None
-    api = Api(store, FileLogs(folder / "logs"), bearer)
-    places = Places(store, bearer, "https://github.com")
-    web = application(Receiver(store, (SECRET,)), [api, places], store, MemoryQueue())
+    api = (Api(store, FileLogs(folder / "logs"), bearer), Places(store, bearer, "https://github.com"))
+    visitors = Visitors(store, Settings(), lambda _environment: asyncio.sleep(0))
+    web = application(Receiver(store, (SECRET,)), api, store, MemoryQueue(), visitors)
     with contextlib.closing(listen("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with serving(web, listener), httpx2.AsyncClient(base_url=url, timeout=30) as http:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,6 +42,7 @@ from tests.bot.conftest import NEW, OLD, REPOSITORY, Rows
 from workers.contract.memory import MemoryQueue
 from workers.contract.messages import Claim, ContainerState, Grant, Heartbeat, Kind, Refusal, StopSpec, now
 
+BOT = "127.0.0.1:8000"
 REGISTRY = "registry.test/acme"
 
 
@@ -49,7 +50,7 @@ REGISTRY = "registry.test/acme"
 class Signpost:
     """A proxy that only remembers where it was told to send people."""
 
-    needs_port = False
+    switches = True
     routes: list[Route] = field(default_factory=list)
 
     async def apply(self, routes: list[Route]) -> None:
@@ -57,6 +58,9 @@ class Signpost:
 
     async def check(self) -> str:
         return "a signpost"
+
+    async def last_requests(self) -> dict[str, datetime]:
+        return {}
 
 
 @dataclass
@@ -91,7 +95,7 @@ class Watch:
             started_at=now(),
             ended_at=now() - timedelta(hours=1),
         )
-        known = {
+        known: dict[str, Any] = {
             "environment_id": place.id,
             "run_id": run.id,
             "job_id": job.id,
@@ -146,7 +150,8 @@ async def watch(store: Store, rows: Rows, tmp_path: Path) -> Watch:
     settings = Settings(data_dir=tmp_path, registry=REGISTRY, lease=10)
     queue, proxy = MemoryQueue(), Signpost()
     queue.connected_at -= 3600
-    router = Router(store, proxy, settings)
+    secrets = Secrets(store, Vault(store, settings))
+    router = Router(store, proxy, settings, secrets, BOT)
     await rows.run()
     return Watch(
         rows,
@@ -155,7 +160,7 @@ async def watch(store: Store, rows: Rows, tmp_path: Path) -> Watch:
         proxy,
         settings,
         Watcher(store, queue, router, settings),
-        Grants(store, queue, cast(GitHub, None), router, Secrets(store, Vault(store, settings)), settings),
+        Grants(store, queue, cast(GitHub, None), router, secrets, settings),
     )
 
 
@@ -173,7 +178,7 @@ async def test_a_release_that_restarts_right_after_its_switch_goes_back_by_itsel
     bad = await watch.serves(place, NEW, **proving())
     async with watch.store.transaction() as session:
         known: dict[str, Any] = {"repository_id": REPOSITORY, "pull_number": 7, "comment_id": 5, "sha": NEW}
-        row = {"line": "/deploy staging", "actor": "ada", "answer": "", "run_id": bad.run_id}
+        row: dict[str, Any] = {"line": "/deploy staging", "actor": "ada", "answer": "", "run_id": bad.run_id}
         session.add(CommandRow(**known, **row, state=CommandState.SUCCEEDED))
 
     await watch.beat(watch.told(old), watch.told(bad))
@@ -184,7 +189,7 @@ async def test_a_release_that_restarts_right_after_its_switch_goes_back_by_itsel
 
     old, bad = await watch.again(old), await watch.again(bad)
     assert (old.state, old.remove_after, bad.state) == (ReleaseState.LIVE, None, ReleaseState.FAILED)
-    assert [route.upstream for route in watch.proxy.routes] == old.addresses
+    assert [list(route.upstreams) for route in watch.proxy.routes] == [old.addresses]
     said = f"Went live, then it restarted 3 times: rolled back to {OLD[:7]}"
     assert bad.problem == said
     assert await watch.last_said(ReportKind.STATUS) == [("failure", said)]
@@ -385,7 +390,9 @@ async def test_of_waiting_deploys_the_newest_goes_on_and_the_others_say_by_which
 
 
 async def test_a_sleeping_preview_keeps_its_place_and_is_woken_once(watch: Watch) -> None:
-    place = await watch.place("pr-7", pull_number=7)
+    place = await watch.place("pr-7", pull_number=7, port=20001)
+    async with watch.store.transaction() as session:
+        session.add(Pull(repository_id=REPOSITORY, number=7, head_sha=OLD, head_ref="f"))
     assert place.id is not None
     live = await watch.serves(place, OLD, deployment_id=77, settings={"port": 1})
     async with watch.store.transaction() as session:
@@ -405,7 +412,7 @@ async def test_a_sleeping_preview_keeps_its_place_and_is_woken_once(watch: Watch
     assert isinstance(answer.spec, StopSpec)
     (asleep,) = await watch.all(Environment)
     assert (asleep.asleep, asleep.stopped) == (True, False)
-    assert watch.proxy.routes == []
+    assert [route.upstreams for route in watch.proxy.routes] == [(BOT,)], "which shows a page"
     assert await watch.rows.reports(ReportKind.DEPLOYMENT) == [], "to GitHub it is still there"
     async with watch.store.transaction() as session:
         (await session.get_one(Job, stop.id)).state = JobState.SUCCEEDED
