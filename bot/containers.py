@@ -14,7 +14,7 @@ from workers.contract.messages import ContainerState, Heartbeat, now
 GONE = "gone"
 # A worker that has just started may not have its engine's answer yet: then its list is empty.
 _SETTLED = timedelta(seconds=30)
-_TOLD = ("running", "restarts", "exit_code", "out_of_memory", "health")
+_TOLD = ("running", "restarts", "exit_code", "out_of_memory", "health", "last_lines")
 
 
 async def note(session: AsyncSession, beat: Heartbeat, worker: WorkerRow, instance: str) -> None:
@@ -27,14 +27,26 @@ async def note(session: AsyncSession, beat: Heartbeat, worker: WorkerRow, instan
     rows = (await session.exec(select(Release).where(col(Release.id).in_(ids)))).all()
     names = {release_name(instance, row): row for row in rows}
     for name, state in told.items():
-        if state.release in names:
-            _keep(session, known.pop(name, None), beat.worker, name, state)
+        row = known.pop(name, None)
+        # What stands aside for a deploy was stopped by its worker, and serves again if that fails.
+        if state.release in names and not state.aside:
+            _keep(session, row, beat.worker, name, state)
+    for label, release in names.items():
+        if release.state is ReleaseState.LIVE and release.worker == beat.worker:
+            _follow(release, [state for state in told.values() if state.release == label])
     live = {row.id for row in rows if row.state is ReleaseState.LIVE and row.worker == beat.worker}
     for row in known.values():
         if row.release_id not in live:
             await session.delete(row)
         elif now() - worker.started_at > _SETTLED and row.health != GONE:
             row.running, row.health, row.seen_at = False, GONE, now()
+
+
+def _follow(release: Release, told: list[ContainerState]) -> None:
+    """An engine that was restarted may publish the same containers elsewhere: then the route follows."""
+    addresses = [state.address for state in told if state.running and state.address]
+    if len(addresses) == len(release.addresses) and set(addresses) != set(release.addresses):
+        release.addresses = addresses
 
 
 async def _known(session: AsyncSession, worker: str) -> dict[str, ContainerRow]:

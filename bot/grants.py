@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import Literal, assert_never
 
 import structlog
 from sqlalchemy import update
@@ -14,10 +14,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from bot import containers, ending, fleet, images, lifecycle, plan, releases, reports, specs, texts
 from bot.github.client import GitHubError, GitHubUnavailable
 from bot.github.forge import GitHub
-from bot.routing.router import Router, retire
+from bot.routing.router import Router, free_port, retire
 from bot.secrets import Secrets
 from bot.store.database import Store
 from bot.store.tables import (
+    Environment,
     Job,
     JobState,
     Release,
@@ -26,6 +27,7 @@ from bot.store.tables import (
     Run,
     WorkerRow,
 )
+from config.errors import ConfigError
 from config.settings import Settings
 from workers.contract.messages import (
     Answer,
@@ -107,8 +109,12 @@ class Grants:
             await self._offer_later(job, error)
             return Refusal(reason=str(error))
         sealed = seal(specs.credentials(self._settings, token, build=build, env=env), claim.public_key)
-        async with self._store.transaction() as session:
-            answer = await self._grant(session, claim, repository, sealed)
+        try:
+            async with self._store.transaction() as session:
+                answer = await self._grant(session, claim, repository, sealed)
+        except ConfigError as error:  # no port is left
+            log.error("a job cannot be granted", job=job.id, error=str(error))
+            return Refusal(reason=str(error), retry=True)
         if isinstance(answer, Grant) and isinstance(answer.spec, StopSpec):
             await self._router.closed()
         return answer
@@ -218,14 +224,33 @@ class Grants:
                 return specs.build(job, repository, clone_url, self._settings, self._store.instance)
             case Kind.DEPLOY:
                 release = await _release(session, job)
-                return specs.deploy(job, repository, release, self._settings, self._store.instance)
+                port, serving = await self._one_port(session, release)
+                return specs.deploy(
+                    job, repository, release, self._settings, self._store.instance,
+                    host_port=port, serving=serving,
+                )  # fmt: skip
             case Kind.STOP:
                 place = job.environment or job.name
-                last = await releases.newest(session, job.repository_id, place)
-                target = last.settings.get("target", "containers") if last else "containers"
-                job.spec = {**job.spec, "target": target}
                 await retire(session, job.repository_id, place, asleep=bool(job.spec.get("sleeps")))
-                return specs.stop(job, repository, self._store.instance)
+                target = await _target(session, job)
+                return specs.stop(job, repository, self._store.instance, target)
+
+    async def _one_port(self, session: AsyncSession, release: Release) -> tuple[int | None, Release | None]:
+        """Without a proxy: the port that an environment has for good, and the release that has it now.
+
+        On the host's network there is such a release too.
+        """
+        if self._settings.proxy != "none" and not release.settings.get("host_network"):
+            return None, None
+        live = select(Release).where(
+            Release.environment_id == release.environment_id, Release.state == ReleaseState.LIVE
+        )
+        serving = (await session.exec(live)).first()
+        if self._settings.proxy != "none":
+            return None, serving
+        environment = await session.get_one(Environment, release.environment_id)
+        environment.port = environment.port or await free_port(session, self._settings)
+        return environment.port, serving
 
     async def _heartbeat(self, beat: Heartbeat) -> HeartbeatAnswer:
         async with self._store.transaction() as session:
@@ -294,6 +319,18 @@ async def _release(session: AsyncSession, job: Job) -> Release:
     release.attempt, release.worker, release.state = job.attempt, job.worker, ReleaseState.STARTING
     await session.flush()
     return release
+
+
+async def _target(session: AsyncSession, job: Job) -> Literal["containers", "swarm"]:
+    """What runs an environment, as its newest release says."""
+    newest = (
+        select(Release)
+        .join(Environment, col(Environment.id) == col(Release.environment_id))
+        .where(Environment.repository_id == job.repository_id, Environment.name == job.environment)
+        .order_by(col(Release.id).desc())
+    )
+    release = (await session.exec(newest)).first()
+    return "swarm" if release is not None and release.settings.get("target") == "swarm" else "containers"
 
 
 async def _retired(session: AsyncSession, beat: Heartbeat, instance: str) -> set[str]:

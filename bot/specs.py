@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from bot.store.tables import Job, Release, Repository
 from config.fields import size_bytes
+from config.repository import Environment
 from config.settings import Settings
 from workers.contract.messages import (
     BuildSpec,
@@ -16,6 +17,7 @@ from workers.contract.messages import (
     DeploySpec,
     ImageTest,
     Limits,
+    Privileges,
     Probe,
     RegistryLogin,
     Source,
@@ -26,6 +28,7 @@ from workers.contract.messages import (
 # https://pkg.go.dev/github.com/distribution/reference: path-component
 _COMPONENT = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*")
 _OCI = "org.opencontainers.image"
+_LEFT_OUT = Environment().model_dump(mode="json")
 
 
 def build(job: Job, repository: Repository, clone_url: str, settings: Settings, instance: str) -> BuildSpec:
@@ -80,11 +83,24 @@ def _copies(
 
 
 def deploy(
-    job: Job, repository: Repository, release: Release, settings: Settings, instance: str
+    job: Job,
+    repository: Repository,
+    release: Release,
+    settings: Settings,
+    instance: str,
+    *,
+    host_port: int | None = None,
+    serving: Release | None = None,
 ) -> DeploySpec:
-    """How a release is started."""
-    spec, place = release.settings, job.environment or job.name
-    limits, health = spec["limits"], spec["health"]
+    """How a release is started. `host_port` is its environment's for good, where there is no proxy.
+
+    A release may be older than a setting: then the setting is as if it were left out.
+    """
+    spec, place = {**_LEFT_OUT, **release.settings}, job.environment or job.name
+    limits, health = spec["limits"], {**_LEFT_OUT["health"], **spec["health"]}
+    volumes = {
+        volume(instance, repository, place, name): path for name, path in sorted(spec["volumes"].items())
+    }
     return DeploySpec(
         instance=instance,
         repository=repository.full_name,
@@ -96,15 +112,48 @@ def deploy(
         command=spec["command"],
         env={**spec["env"], "BLACKTREE_ENVIRONMENT": place, "BLACKTREE_SHA": release.sha},
         limits=Limits(memory=limits["memory"], cpus=limits["cpus"], pids=limits["pids"]),
-        probe=Probe(**{key: health[key] for key in ("path", "timeout", "interval")}),
+        probe=Probe(**{key: health[key] for key in Probe.model_fields}),
+        stability=spec["stability"],
         labels={},
+        target=spec["target"],
+        replicas=spec["replicas"],
+        release_command=spec["release_command"],
+        release_timeout=spec["release_timeout"],
+        volumes=volumes,
+        networks=spec["networks"],
+        user=spec["user"],
+        read_only=spec["read_only"],
+        restart=spec["restart"],
+        grace=spec["grace"],
+        privileges=_privileges(spec, repository, settings),
+        host_port=host_port,
+        serving=release_name(instance, serving) if serving else None,
     )
 
 
-def stop(job: Job, repository: Repository, instance: str) -> StopSpec:
-    """Which environment is removed."""
-    environment = job.environment or job.name
-    return StopSpec(instance=instance, repository=repository.full_name, environment=environment)
+def volume(instance: str, repository: Repository, environment: str, name: str) -> str:
+    """An environment's volume as the engine knows it: the same for all its releases, and for none else's."""
+    return f"blacktree-{instance}-{repository.id}-{environment}-{name}"
+
+
+def _privileges(spec: Mapping[str, Any], repository: Repository, settings: Settings) -> Privileges:
+    """What a repository was given when its file was read, it has only while it is trusted."""
+    if not settings.trusts(repository.full_name):
+        return Privileges()
+    return Privileges(**{key: spec[key] for key in Privileges.model_fields})
+
+
+def stop(
+    job: Job, repository: Repository, instance: str, target: Literal["containers", "swarm"] = "containers"
+) -> StopSpec:
+    """Which environment is removed. What only sleeps keeps its volumes."""
+    return StopSpec(
+        instance=instance,
+        repository=repository.full_name,
+        environment=job.environment or job.name,
+        target=target,
+        volumes=bool(job.spec.get("volumes")),
+    )
 
 
 def reference(repository: Repository, image: str | None, registry: str) -> str:

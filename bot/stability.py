@@ -63,6 +63,14 @@ def ailing(containers: Sequence[ContainerRow], since: datetime | None) -> str:
     return worst if len(containers) == 1 else f"{len(said)} of {len(containers)} containers: {worst}"
 
 
+def last_lines(containers: Sequence[ContainerRow]) -> str:
+    """What the worst of them printed before it ended."""
+    said = sorted(
+        (container for container in containers if container.last_lines), key=lambda one: one.running
+    )
+    return said[0].last_lines if said else ""
+
+
 def _wrong(container: ContainerRow, since: datetime | None) -> str:
     restarted = container.restarts > 0 and (
         since is None or (container.restarted_at is not None and container.restarted_at > since)

@@ -15,7 +15,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from bot import deploying, fleet, images, quiet, reports, texts
 from bot.routing.proxy import ProxyDown
 from bot.routing.router import Router
-from bot.stability import CALM, LATE, Verdict, What, fate, judged, lost
+from bot.stability import CALM, LATE, Verdict, What, fate, judged, last_lines, lost
 from bot.store.database import Store, heard
 from bot.store.tables import (
     ContainerRow,
@@ -124,8 +124,9 @@ class Watcher:
         """Back to the release before: by its route while it runs, else by a deploy of it."""
         release = live.release
         assert release.id is not None, "it is from the store"  # noqa: S101
+        said = last_lines(live.containers)
         try:
-            if await self._router.back(release.id, verdict.problem) is not None:
+            if await self._router.back(release.id, verdict.problem, said) is not None:
                 with suppress(QueueDown):
                     await self._queue.order(release.worker or "", Nudge())
                 return
@@ -137,6 +138,7 @@ class Watcher:
             row = await session.get_one(Release, release.id)
             if row.state is not ReleaseState.LIVE or row.problem:
                 return
+            row.last_lines = said
             if earlier is None:
                 row.problem = texts.went_wrong(verdict.problem)
             else:
@@ -160,6 +162,7 @@ class Watcher:
         async with self._store.transaction() as session:
             row = await session.get_one(Release, live.release.id)
             before, row.problem = row.problem, problem
+            row.last_lines = last_lines(live.containers) if problem else ""
             if row.state is not ReleaseState.LIVE or bool(before) == bool(problem):
                 return
             if problem:

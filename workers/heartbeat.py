@@ -8,20 +8,20 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from workers.contract.messages import AttemptRef, ContainerState, Heartbeat, HeartbeatAnswer
+from workers import names, swarm
+from workers.contract.messages import AttemptRef, DeploySpec, Heartbeat, HeartbeatAnswer, StopSpec
 from workers.contract.queue import QueueDown
-from workers.deploy import network_name
 from workers.disk import Needed
-from workers.engine.engine import PREFIX, Container, EngineDown
+from workers.engine.engine import PREFIX
+from workers.janitor import sweep_networks
 from workers.room import Room
 from workers.running import Cause, Running
 from workers.tools import Tools
+from workers.watch import Watch
 
 log = structlog.get_logger()
 
 _LONGEST = 10.0  # seconds between two heartbeats
-_LOOKING = 1.0  # seconds that the engine gets to list its containers for a heartbeat
-_GRACE = 10.0  # seconds between SIGTERM and SIGKILL for a release that has served
 _GOODBYE = 2.0  # seconds
 
 Key = tuple[str, int]
@@ -52,9 +52,9 @@ class Heart:
         self._room = room
         self.needed: Needed | None = None
         self._news = asyncio.Event()
-        self._looking: asyncio.Task[list[Container]] | None = None
-        self._seen: list[Container] = []
+        self._watch = Watch(tools, self.interval, self.beat_now, self._standing_aside)
         self._retiring: set[str] = set()
+        self._retired: set[str] = set()  # of services, which go back to the release before
         self._answered = True
 
     @property
@@ -66,27 +66,25 @@ class Heart:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            try:
-                while True:
-                    self._news.clear()
-                    await self._beat(tasks)
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(self.interval):
-                            await self._news.wait()
-            finally:
-                looking, self._looking = self._looking, None
-                if looking is not None:
-                    looking.cancel()
-                    await asyncio.gather(looking, return_exceptions=True)
+            tasks.create_task(self._watch.run(), name="watch")
+            # What is not known is not told as if it were gone; a slow engine delays no later heartbeat.
+            await self._within(self._watch.looked, self._lease / 3)
+            while True:
+                self._news.clear()
+                await self._beat(tasks)
+                await self._within(self._news, self.interval)
+
+    @staticmethod
+    async def _within(event: asyncio.Event, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
 
     async def goodbye(self) -> None:
         """The last one: this worker is gone. The bot finds that out by itself if nobody hears."""
         with contextlib.suppress(QueueDown, TimeoutError):
             beat = await self._heartbeat(stopped=True)
             await self._tools.queue.request(beat, _GOODBYE)
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
 
     async def _beat(self, tasks: asyncio.TaskGroup) -> None:
         beat = await self._heartbeat()
@@ -108,13 +106,12 @@ class Heart:
             log.warning("heartbeat refused", answer=answer.model_dump())
 
     async def _heartbeat(self, *, stopped: bool = False) -> Heartbeat:
-        await self._look()
         return self._base.model_copy(
             update={
                 "draining": self._draining(),
                 "stopped": stopped,
                 "attempts": [running.ref for running in self._running.values() if not self._is_lost(running)],
-                "containers": [_state(container) for container in self._seen],
+                "containers": self._watch.states,
                 "disk_free": await self._room.free(),
                 "problem": self._room.problem,
             }
@@ -124,20 +121,10 @@ class Heart:
     def _is_lost(running: Running) -> bool:
         return running.cause is Cause.LOST
 
-    async def _look(self) -> None:
-        """List the containers; a slow engine delays no heartbeat, and is asked once at a time."""
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._tools.engine.containers({"worker": self._tools.worker}))
-        await asyncio.wait({self._looking}, timeout=_LOOKING)
-        if not self._looking.done():
-            return
-        done, self._looking = self._looking, None
-        try:
-            self._seen = done.result()
-        except EngineDown as error:
-            log.warning("the engine's containers are unknown", error=str(error))
-        except Exception:
-            log.exception("the engine's containers are unknown")
+    def _standing_aside(self) -> set[str]:
+        """Releases that running attempts have stopped, or are about to."""
+        specs = (running.attempt.spec for running in self._running.values())
+        return {spec.serving for spec in specs if isinstance(spec, DeploySpec) and spec.serving}
 
     def _heed(
         self, answer: HeartbeatAnswer, listed: list[AttemptRef], sent: float, tasks: asyncio.TaskGroup
@@ -158,24 +145,37 @@ class Heart:
             tasks.create_task(self._retire(release))
 
     async def _retire(self, release: str) -> None:
-        labels = {"worker": self._tools.worker, "release": release}
         try:
-            for container in await self._tools.engine.containers(labels):
-                await self._tools.engine.remove(container.id, _GRACE)
+            for container in await self._tools.engine.containers(
+                {"worker": self._tools.worker, "release": release}
+            ):
+                await self._tools.engine.remove(container.id, names.grace(container.labels))
                 log.info("removed a retired release's container", release=release, container=container.name)
-                place = (container.labels.get(PREFIX + part, "") for part in ("repository", "environment"))
-                await self._tools.engine.remove_network(network_name(self._tools.worker, *place))
+            await self._retire_service(release)
+            await sweep_networks(self._tools.worker, self._tools.engine)
         except Exception as error:
             log.warning("a retired release is not removed yet", release=release, error=str(error))
         finally:
             self._retiring.discard(release)
-        self.beat_now()
+        self._watch.look_now()
 
+    async def _retire_service(self, release: str) -> None:
+        """A service that runs it goes back to the release before, unless that one is retired too."""
+        for service in await self._tools.engine.swarm.services({"release": release}):
+            if self._is_being_changed(service.labels):
+                continue
+            self._retired.add(release)
+            if service.previous in self._retired:
+                await self._tools.engine.swarm.remove(service.name)
+            else:
+                await swarm.undone(service, self._tools)
+            log.info("a retired release's service is gone back", release=release, service=service.name)
 
-def _state(container: Container) -> ContainerState:
-    return ContainerState(
-        release=container.labels.get(PREFIX + "release", ""),
-        environment=container.labels.get(PREFIX + "environment", ""),
-        running=container.running,
-        restarts=container.restarts,
-    )
+    def _is_being_changed(self, labels: Mapping[str, str]) -> bool:
+        place = [labels.get(PREFIX + part) for part in ("instance", "repository", "environment")]
+        specs = (running.attempt.spec for running in self._running.values())
+        return any(
+            [spec.instance, spec.repository, spec.environment] == place
+            for spec in specs
+            if isinstance(spec, DeploySpec | StopSpec)
+        )

@@ -85,7 +85,7 @@ async def sweep(worker: str, data_dir: Path, engine: Engine, environ: Mapping[st
     for container in await engine.containers({"worker": worker}):
         if container.status == "created":
             await _remove(engine, container)
-    await _sweep_networks(worker, engine)
+    await sweep_networks(worker, engine)
 
 
 async def _sweep_folders(data_dir: Path, running: Callable[[], Collection[Attempt]]) -> None:
@@ -114,7 +114,8 @@ async def _remove(engine: Engine, container: Container) -> None:
     await engine.remove(container.id, 0)
 
 
-async def _sweep_networks(worker: str, engine: Engine) -> None:
+async def sweep_networks(worker: str, engine: Engine) -> None:
+    """Remove a worker's networks that no container has."""
     for network in await engine.networks({"worker": worker}):
         await engine.remove_network(network)
 
@@ -190,7 +191,7 @@ class Janitor:
             for container in await self._engine.commands():
                 if tuple(container.labels.get(PREFIX + part) for part in ("job", "attempt")) in owners:
                     await _remove(self._engine, container)
-        await _sweep_networks(worker, self._engine)
+        await sweep_networks(worker, self._engine)
         self._over -= over
 
     async def _prune(self, budgets: Budgets, *, engine: bool, mirrors: bool) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import httpx2
 
+from workers.contract.messages import Probe
+
 _ANSWER = 5.0  # seconds for one HTTP answer
 # A port that Docker's proxy publishes takes every connection, and drops it at once if nothing listens.
 _STAYS_OPEN = 1.0  # seconds
@@ -21,20 +23,32 @@ class Seen:
     what: str  # for people
 
 
-async def look(client: httpx2.AsyncClient, address: str, path: str) -> Seen:
-    """Ask `address` (IP:PORT) once."""
+async def look(client: httpx2.AsyncClient, address: str, probe: Probe) -> Seen:
+    """Ask `address` (IP:PORT) once. What speaks no HTTP will do, unless it was said what it answers."""
+    if probe.kind == "tcp":
+        return await _connect(address)
+    path, any_protocol = probe.path, probe.path == "/" and probe.status is None
     try:
         async with client.stream("GET", f"http://{address}{path}") as response:
             code = response.status_code
-        return Seen(code < 500, f"GET {path} answered {code}")
+        return Seen(fits(code, probe), f"GET {path} answered {code}")
     except httpx2.RemoteProtocolError:
-        return await _connect(address)
+        if not any_protocol:
+            return Seen(False, f"GET {path} was not answered in HTTP")
+        seen = await _connect(address)
+        return Seen(seen.healthy, f"{seen.what}; it does not speak HTTP") if seen.healthy else seen
     except httpx2.TimeoutException:
         # What greets by itself waits for an answer in its own protocol; silence is a web server that hangs.
-        greeted = await _connect(address, greeting=True)
-        return greeted if greeted.healthy else Seen(False, f"GET {path} had no answer within {_ANSWER:g} s")
+        hangs = Seen(False, f"GET {path} had no answer within {_ANSWER:g} s")
+        greeted = await _connect(address, greeting=True) if any_protocol else hangs
+        return greeted if greeted.healthy else hangs
     except httpx2.HTTPError as error:
         return Seen(False, f"nothing listens there ({error or type(error).__name__})")
+
+
+def fits(code: int, probe: Probe) -> bool:
+    """Whether an answer with this status counts as healthy."""
+    return code < 500 if probe.status is None else code == probe.status
 
 
 def asker() -> httpx2.AsyncClient:
@@ -62,4 +76,4 @@ async def _connect(address: str, *, greeting: bool = False) -> Seen:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
-    return Seen(True, "a TCP connection stays open; it does not speak HTTP")
+    return Seen(True, "a TCP connection stays open")

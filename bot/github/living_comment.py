@@ -129,23 +129,23 @@ async def _place(session: AsyncSession, job: Job, base_url: str, logs: LogStore)
     )
     live = (await session.exec(serving)).first()
     brought_out = (await session.exec(select(Release).where(Release.job_id == job.id))).first()
-    last = live or brought_out if environment.asleep else live
+    last, unwell = live or brought_out if environment.asleep else live, _unwell(brought_out, live)
     return PlaceView(
         name=job.name,
         state=texts.place_state(job, environment, brought_out, live),
         url=environment.url if last else None,
         sha=last.sha if last else None,
         log_url=f"{base_url}/jobs/{job.id}",
-        problem=_problem(job) or _suffers(brought_out, live),
-        log=await _log(job, logs),
+        problem=_problem(job) or (unwell.problem if unwell else ""),
+        log=await _log(job, logs) or (texts.tail(unwell.last_lines) if unwell else ""),
     )
 
 
-def _suffers(brought_out: Release | None, live: Release | None) -> str:
-    """Why the job's release was given up, or what serves now suffers."""
-    if brought_out is not None and brought_out.state is ReleaseState.FAILED:
-        return brought_out.problem
-    return live.problem if live else ""
+def _unwell(brought_out: Release | None, live: Release | None) -> Release | None:
+    """The job's release, if it was given up, or what serves now, if it suffers something."""
+    given_up = brought_out is not None and brought_out.state is ReleaseState.FAILED
+    release = brought_out if given_up else live
+    return release if release is not None and release.problem else None
 
 
 async def _log(job: Job, logs: LogStore) -> str:

@@ -157,11 +157,11 @@ class Router:
             timedelta(seconds=stability),
         )
 
-    async def back(self, given_up: int, what: str) -> Release | None:
+    async def back(self, given_up: int, what: str, last_lines: str = "") -> Release | None:
         """Switch from a release that went wrong after its switch to the one before it, which still runs.
 
-        Gives that, or None where there is none; `what` went wrong is for people. Raises ProxyDown and
-        ConfigError.
+        Gives that, or None where there is none. `what` went wrong, and the `last_lines` that it printed, are
+        for people. Raises ProxyDown and ConfigError.
         """
         async with self._lock:
             async with self._store.reading() as session:
@@ -177,7 +177,7 @@ class Router:
                 if release.state is not ReleaseState.LIVE or again is None or again.id != old.id:
                     return None  # `run` applies what is true
                 release.state = ReleaseState.FAILED
-                release.problem = texts.rolled_back(what, again.sha)
+                release.problem, release.last_lines = texts.rolled_back(what, again.sha), last_lines
                 again.state, again.remove_after = ReleaseState.LIVE, None
                 environment = await session.get_one(Environment, release.environment_id)
                 environment.url = url
@@ -204,16 +204,20 @@ class Router:
 
     async def _reserved(self, environment_id: int | None) -> Environment:
         """The environment with its port. Raises ConfigError where none is free."""
-        first, last = map(int, self._settings.proxy_ports.split("-"))
         async with self._store.transaction() as session:
             environment = await session.get_one(Environment, environment_id)
-            if environment.port is None:
-                taken = set((await session.exec(select(Environment.port))).all())
-                free = (port for port in range(first, last + 1) if port not in taken and _is_free(port))
-                environment.port = next(free, None)
-        if environment.port is None:
-            raise ConfigError(f"PROXY_PORTS: all of {self._settings.proxy_ports} are taken")
+            environment.port = environment.port or await free_port(session, self._settings)
         return environment
+
+
+async def free_port(session: AsyncSession, settings: Settings) -> int:
+    """A port of PROXY_PORTS that no environment has. Raises ConfigError if all are taken."""
+    first, last = map(int, settings.proxy_ports.split("-"))
+    taken = set((await session.exec(select(Environment.port))).all())
+    for port in range(first, last + 1):
+        if port not in taken and _is_free(port):
+            return port
+    raise ConfigError(f"PROXY_PORTS: all of {settings.proxy_ports} are taken")
 
 
 async def _before(session: AsyncSession, release: Release) -> Release | None:

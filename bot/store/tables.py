@@ -250,6 +250,7 @@ class ContainerRow(SQLModel, table=True):
     exit_code: int = 0
     out_of_memory: bool = False
     health: str = Field(default="", description="of its HEALTHCHECK; `gone` where it was removed")
+    last_lines: str = Field(default="", sa_type=Text, description="what it printed before it ended, masked")
     restarted_at: datetime | None = Field(
         default=None, sa_type=Moment, description="when it was first seen to have restarted once more"
     )
@@ -319,6 +320,9 @@ class Release(SQLModel, table=True):
     actor: str = ""
     why: str = Field(default="", description="what caused it, for people")
     problem: str = Field(default="", description="why it was given up after its switch, or what it suffers")
+    last_lines: str = Field(
+        default="", sa_type=Text, description="what its container printed before it ended"
+    )
     created_at: datetime = Field(default_factory=now, sa_type=Moment)
     live_at: datetime | None = Field(default=None, sa_type=Moment)
     steady_at: datetime | None = Field(

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from bot import specs
-from bot.plan import push
+from bot.plan import push, stop_preview
 from bot.store.tables import Job, Release, Repository
 from config.repository import parse
 from config.settings import Settings
-from workers.contract.messages import Kind
+from workers.contract.messages import Kind, Privileges
 
 SHA = "a" * 40
 CLONE = "https://github.com/acme/shop.git"
@@ -95,6 +95,64 @@ def test_a_deploy_has_its_limits_its_probe_and_knows_where_it_runs() -> None:
     assert (spec.probe.path, spec.probe.timeout, spec.probe.interval) == ("/up", 9, 0.5)
 
 
+def released(file: str, **settings: Any) -> tuple[Job, Release]:
+    """A deploy job of a file, and its release; `settings` are changed in it, None takes one away."""
+    job = jobs(file)[1]
+    kept = {key: value for key, value in {**job.spec, **settings}.items() if value is not None}
+    return job, Release(
+        id=5, environment_id=1, run_id=1, job_id=job.id, sha=SHA, image="shop@sha256:1",
+        settings=kept, attempt=2,
+    )  # fmt: skip
+
+
+def test_a_deploy_is_told_all_that_the_file_says_of_its_environment() -> None:
+    place = (
+        "{release_command: [migrate], release_timeout: 9, replicas: 3, volumes: {data: /data}, stability: 4,"
+        " networks: [back], user: app, read_only: true, restart: on-failure, grace: 25, target: swarm,"
+        " health: {kind: tcp, status: 204}}"
+    )
+    job, release = released(f"environments: {{production: {place}}}\n")
+
+    spec = specs.deploy(job, repository(), release, Settings(), "bot1")
+
+    assert (spec.release_command, spec.release_timeout, spec.replicas) == (["migrate"], 9, 3)
+    assert spec.volumes == {"blacktree-bot1-7-production-data": "/data"}
+    assert (spec.networks, spec.user, spec.read_only, spec.restart) == (["back"], "app", True, "on-failure")
+    assert (spec.grace, spec.target, spec.stability) == (25, "swarm", 4)
+    assert (spec.probe.kind, spec.probe.status) == ("tcp", 204)
+    assert (spec.host_port, spec.serving, spec.privileges) == (None, None, Privileges())
+
+
+def test_a_release_that_is_older_than_a_setting_is_as_if_it_were_left_out() -> None:
+    young = ("release_command", "replicas", "volumes", "networks", "restart", "grace", "target", "stability")
+    job, release = released("", **dict.fromkeys(young), health={"path": "/", "timeout": 9, "interval": 1})
+
+    spec = specs.deploy(job, repository(), release, Settings(), "bot1")
+
+    assert (spec.replicas, spec.restart, spec.grace, spec.probe.kind) == (1, "unless-stopped", 10, "http")
+
+
+@pytest.mark.parametrize(("trusted", "given"), [("acme/*", True), ("other/*", False), ("", False)])
+def test_only_a_trusted_repository_reaches_its_host_even_with_an_older_release(
+    trusted: str, given: bool
+) -> None:
+    asked = {"host_mounts": ["/srv:/srv"], "privileged": True, "host_network": True}
+    job, release = released("", **asked)
+
+    spec = specs.deploy(job, repository(), release, Settings(trusted_repositories=trusted), "bot1")
+
+    assert spec.privileges == (Privileges.model_validate(asked) if given else Privileges())
+
+
+def test_without_a_proxy_a_deploy_knows_its_port_and_who_has_it() -> None:
+    job, release = released("")
+    serving = Release(id=4, environment_id=1, run_id=1, job_id="0-1", sha=SHA, image="shop", attempt=1)
+
+    spec = specs.deploy(job, repository(), release, Settings(), "bot1", host_port=20001, serving=serving)
+
+    assert (spec.host_port, spec.serving) == (20001, "bot1.4.1")
+
+
 def test_a_stop_names_its_environment() -> None:
     job = Job(
         id="1-1", run_id=1, repository_id=7, sha=SHA, kind=Kind.STOP, name="pr-5", environment="pr-5",
@@ -105,6 +163,19 @@ def test_a_stop_names_its_environment() -> None:
         "repository": "acme/shop",
         "environment": "pr-5",
     }
+
+
+def test_a_closed_previews_stop_takes_its_volumes_and_any_other_keeps_them() -> None:
+    closed = stop_preview(5)[0]
+    job = Job(
+        id="1-1", run_id=1, repository_id=7, sha=SHA, kind=Kind.STOP, name="pr-5", environment="pr-5",
+        context="", pool="default", attempts=3,
+    )  # fmt: skip
+
+    assert not specs.stop(job, repository(), "bot1").volumes
+    job.spec = closed.spec
+    assert specs.stop(job, repository(), "bot1", "swarm").volumes
+    assert specs.stop(job, repository(), "bot1", "swarm").target == "swarm"
 
 
 @pytest.mark.parametrize(

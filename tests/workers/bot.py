@@ -23,6 +23,7 @@ from workers.contract.messages import (
     Known,
     LogChunk,
     Lookup,
+    Nudge,
     Offer,
     Ready,
     Refusal,
@@ -73,6 +74,9 @@ class Bot:
 
     async def cancel(self, worker: str, job: str) -> None:
         await self.queue.order(worker, Cancel(job=job, attempt=1))
+
+    async def nudge(self, worker: str) -> None:
+        await self.queue.order(worker, Nudge())
 
     async def finished(self, job: str, timeout: float = 60, attempt: int = 1) -> Finished:
         def ended() -> Finished | None:

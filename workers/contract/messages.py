@@ -170,6 +170,7 @@ class DeploySpec(Value):
     env: dict[str, str]  # what is secret comes with the grant's credentials
     limits: Limits
     probe: Probe
+    stability: float = 10  # seconds that Swarm watches each new task for; else the bot does
     labels: dict[str, str]
     target: Literal["containers", "swarm"] = "containers"
     replicas: int = 1
@@ -259,8 +260,11 @@ class Refusal(Message):
     retry: bool = False
 
 
+LAST_LINES = 2000  # characters
+
+
 class ContainerState(Value):
-    """A container of a release that a worker has."""
+    """A container of a release that a worker has. Exit code and memory are those of its last end."""
 
     release: str
     environment: str
@@ -270,6 +274,9 @@ class ContainerState(Value):
     exit_code: int = 0
     out_of_memory: bool = False
     health: str = ""  # of the image's own HEALTHCHECK: starting, healthy, unhealthy; empty without one
+    address: str = ""  # IP:PORT where it is reached now
+    aside: bool = False  # stopped by its worker while a deploy needs its port: no crash
+    last_lines: str = ""  # what it printed before it ended, masked; at most LAST_LINES characters
 
 
 class Heartbeat(Message):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,33 +15,29 @@ import docker
 import requests
 import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.models.containers import Container as DockerContainer
-from docker.types import LogConfig
 
+from workers.engine import containers, making
 from workers.engine.engine import (
     PREFIX,
     Command,
     Container,
     ContainerSpec,
     EngineDown,
+    Happening,
     Image,
     StoredImage,
 )
-from workers.failure import final, ours, user
+from workers.engine.making import sentence
+from workers.engine.swarm import DockerSwarm
+from workers.failure import ours, user
 
 T = TypeVar("T")
 
 _TIMEOUT = 30  # seconds for one answer of the engine
-# Published ports are fixed, so that they survive a container's restart (Docker gives an ephemeral one
-# anew), and lie below 32768, where Linux takes the ports of outgoing connections from.
-_PORTS = range(22_000, 32_000)
-_PORT_TRIES = 30
 _REMOVING = 60  # seconds for one answer while it removes what may be many gigabytes
 _LOOK = 0.1  # seconds between two looks at a command that runs
-_COMMAND = PREFIX + "command"
-_LONG_AGO = "0001-01-01T00:00:00Z"  # as Docker has it
-_KEEP: Any = {"Name": "unless-stopped"}
-_TAKEN = ("port is already allocated", "address already in use")
+_EVENTS = ["start", "die", "oom", "health_status"]
+_LAST_OUTPUT = 5.0  # seconds that the output of a command that has ended may take to arrive
 
 
 class DockerEngine:
@@ -57,6 +51,7 @@ class DockerEngine:
         self._connected: docker.DockerClient | None = None
         self._connecting = threading.Lock()
         self._networks = asyncio.Lock()
+        self.swarm = DockerSwarm(self._do, self._where)
 
     async def about(self) -> str:
         version = await self._do(lambda client: client.version())
@@ -65,7 +60,7 @@ class DockerEngine:
     async def image(self, reference: str) -> Image | None:
         def look(client: docker.DockerClient) -> Image | None:
             try:
-                return _image(client.images.get(reference).attrs)
+                return containers.image(client.images.get(reference).attrs)
             except ImageNotFound:
                 return None
 
@@ -89,21 +84,24 @@ class DockerEngine:
 
     async def start(self, spec: ContainerSpec) -> Container:
         async with self._networks:
-            return await self._do(lambda client: _start(client, spec), finish=True)
+            return await self._do(lambda client: making.start(client, spec, self._where), finish=True)
 
     async def run(self, command: Command, output: Callable[[str], None]) -> int:
-        made = await self._do(lambda client: _made(client, command, self._owner), finish=True)
+        async with self._networks:
+            made = await self._do(
+                lambda client: making.made(client, command, self._owner, self._where), finish=True
+            )
         try:
             await self._do(lambda client: client.api.start(made))
-            async with self.following(made, output):
+            async with self.following(made, output, _LAST_OUTPUT):
                 return await self._ended(made)
         except APIError as error:
-            raise user("start_failed", f"The command cannot start: {_sentence(error)}") from None
+            raise user("start_failed", f"The command cannot start: {sentence(error)}") from None
         finally:
             await asyncio.shield(asyncio.ensure_future(self.remove(made, 0)))
 
     async def commands(self) -> list[Container]:
-        return await self.containers({_COMMAND.removeprefix(PREFIX): self._owner})
+        return await self.containers({making.COMMAND: self._owner})
 
     async def _ended(self, container: str) -> int:
         """Its exit code, waited for in as many questions as it takes: one that hangs is no end."""
@@ -113,26 +111,41 @@ class DockerEngine:
                 return int(found["ExitCode"])
             await asyncio.sleep(_LOOK)
 
-    async def keep(self, container: str) -> None:
-        await self._do(lambda client: client.containers.get(container).update(restart_policy=_KEEP))
+    async def keep(self, container: str, policy: str) -> None:
+        kept: Any = {"Name": policy}
+        await self._do(lambda client: client.containers.get(container).update(restart_policy=kept))
+
+    async def stop(self, container: str, grace: float) -> None:
+        await self._do(
+            lambda client: client.api.stop(container, timeout=round(grace)), patience=grace, finish=True
+        )
+
+    async def again(self, container: str) -> None:
+        try:
+            await self._do(lambda client: client.api.start(container), finish=True)
+        except APIError as error:
+            raise ours("start_failed", f"The container cannot start again: {sentence(error)}") from None
+
+    async def rename(self, container: str, name: str) -> None:
+        await self._do(lambda client: client.api.rename(container, name), finish=True)
 
     async def container(self, container: str) -> Container | None:
         def look(client: docker.DockerClient) -> Container | None:
             try:
-                return _container(client.api.inspect_container(container))
+                return containers.container(client.api.inspect_container(container))
             except NotFound:
                 return None
 
         return await self._do(look)
 
     async def containers(self, labels: Mapping[str, str]) -> list[Container]:
-        wanted = {"label": [f"{PREFIX}{name}={value}" for name, value in labels.items()]}
+        wanted = _wanted(labels)
 
         def look(client: docker.DockerClient) -> list[Container]:
             found = []
             for row in client.api.containers(all=True, filters=wanted):
                 with contextlib.suppress(NotFound):
-                    found.append(_container(client.api.inspect_container(row["Id"])))
+                    found.append(containers.container(client.api.inspect_container(row["Id"])))
             return found
 
         return await self._do(look)
@@ -148,7 +161,9 @@ class DockerEngine:
         return (await self._do(read)).decode(errors="replace")
 
     @contextlib.asynccontextmanager
-    async def following(self, container: str, output: Callable[[str], None]) -> AsyncIterator[None]:
+    async def following(
+        self, container: str, output: Callable[[str], None], last: float = 0.1
+    ) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
         stream = await self._do(lambda client: client.api.logs(container, stream=True, follow=True))
         open_ = True
@@ -167,7 +182,7 @@ class DockerEngine:
         reading = loop.run_in_executor(self._threads, read)
         try:
             yield
-            await asyncio.wait({reading}, timeout=0.1)
+            await asyncio.wait({reading}, timeout=last)
         finally:
             open_ = False
             with contextlib.suppress(Exception):
@@ -189,19 +204,13 @@ class DockerEngine:
 
     async def remove_network(self, name: str) -> None:
         def remove(client: docker.DockerClient) -> None:
-            for row in client.api.networks(names=[f"^{name}$"]):
-                # Docker itself minds only containers that run; one that is stopped would never start again.
-                if client.api.containers(all=True, filters={"network": name}):
-                    continue
-                with contextlib.suppress(APIError):  # still in use
-                    client.api.remove_network(row["Id"])
+            making.remove_networks(client, making.named(client, name))
 
         async with self._networks:
             await self._do(remove, finish=True)
 
     async def networks(self, labels: Mapping[str, str]) -> list[str]:
-        wanted = {"label": [f"{PREFIX}{name}={value}" for name, value in labels.items()]}
-        rows = await self._do(lambda client: client.api.networks(filters=wanted))
+        rows = await self._do(lambda client: client.api.networks(filters=_wanted(labels)))
         return [row["Name"] for row in rows]
 
     async def root(self) -> Path | None:
@@ -221,7 +230,7 @@ class DockerEngine:
             found = []
             for row in rows:
                 with contextlib.suppress(ImageNotFound):
-                    found.append(_stored(client.images.get(row["Id"]).attrs, busy))
+                    found.append(containers.stored(client.images.get(row["Id"]).attrs, busy))
             return found
 
         return await self._do(look)
@@ -270,6 +279,51 @@ class DockerEngine:
 
         return await self._do(long, patience=_REMOVING)
 
+    async def make_volumes(self, names: Iterable[str], labels: Mapping[str, str]) -> list[str]:
+        def make(client: docker.DockerClient) -> list[str]:
+            there = {row["Name"] for row in client.api.volumes()["Volumes"] or []}
+            made = [name for name in names if name not in there]
+            for name in made:
+                client.api.create_volume(name, labels=dict(labels))
+            return made
+
+        return await self._do(make, finish=True)
+
+    async def volumes(self, labels: Mapping[str, str]) -> list[str]:
+        found = await self._do(lambda client: client.api.volumes(filters=_wanted(labels)))
+        return [row["Name"] for row in found["Volumes"] or []]
+
+    async def remove_volume(self, name: str) -> bool:
+        def remove(client: docker.DockerClient) -> bool:
+            try:
+                client.api.remove_volume(name)
+            except NotFound:
+                return True
+            except APIError as error:
+                if error.status_code != 409:  # in use
+                    raise
+                return False
+            return True
+
+        return await self._do(remove, finish=True)
+
+    async def watch(self, noticed: Callable[[Happening], None]) -> None:
+        loop = asyncio.get_running_loop()
+        wanted = {"type": "container", "event": _EVENTS}
+        stream = await self._do(lambda client: client.api.events(filters=wanted, decode=True))
+
+        def read() -> None:
+            with contextlib.suppress(Exception):  # closing it from outside is how it ends
+                for event in stream:
+                    loop.call_soon_threadsafe(noticed, containers.happening(event))
+
+        try:
+            await loop.run_in_executor(self._threads, read)
+            raise EngineDown(f"Docker at {self._where} tells no more events")
+        finally:
+            with contextlib.suppress(Exception):
+                stream.close()
+
     def close(self) -> None:
         connected, self._connected = self._connected, None
         if connected is not None:
@@ -294,7 +348,7 @@ class DockerEngine:
         except (requests.RequestException, urllib3.exceptions.HTTPError, DockerException) as error:
             if isinstance(error, APIError) and not error.is_server_error():
                 raise
-            raise EngineDown(f"Docker at {self._where}: {_sentence(error)}") from None
+            raise EngineDown(f"Docker at {self._where}: {sentence(error)}") from None
 
     def _client(self) -> docker.DockerClient:
         _knock(self._where)
@@ -318,115 +372,6 @@ def _knock(where: str) -> None:
         raise EngineDown(f"Docker at {where} does not answer ({error.strerror or error})") from None
 
 
-def _start(client: docker.DockerClient, spec: ContainerSpec) -> Container:
-    if not client.api.networks(names=[f"^{spec.network}$"]):
-        client.api.create_network(
-            spec.network, driver="bridge", labels={PREFIX + "worker": spec.labels[PREFIX + "worker"]}
-        )
-    for _ in range(_PORT_TRIES):
-        try:
-            container = _create(client, spec, random.choice(_PORTS))  # noqa: S311
-        except ImageNotFound:
-            raise final("image_missing", f"The image {spec.image} is not on this worker any more") from None
-        except APIError as error:
-            if error.is_server_error():
-                raise
-            raise user("start_failed", f"The container cannot be made: {_sentence(error)}") from None
-        try:
-            container.start()
-            container.reload()
-            return _container(container.attrs)
-        except APIError as error:
-            container.remove(force=True, v=True)
-            if not any(words in str(error) for words in _TAKEN):
-                raise user("start_failed", f"The container cannot start: {_sentence(error)}") from None
-        except BaseException:
-            container.remove(force=True, v=True)
-            raise
-    raise ours("no_port", f"No port of {_PORTS.start}-{_PORTS.stop - 1} is free at {spec.address}")
-
-
-def _made(client: docker.DockerClient, command: Command, owner: str) -> str:
-    """The id of a container that is to run a command, and reaches nothing unless told."""
-    try:
-        made: DockerContainer = client.containers.create(
-            command.image,
-            entrypoint=[command.command[0]],
-            command=list(command.command[1:]),
-            name=command.name,
-            environment=dict(command.env),
-            labels={**command.labels, _COMMAND: owner},
-            user=command.user,
-            read_only=command.read_only,
-            network=command.network or "none",
-            volumes={volume: {"bind": path, "mode": "rw"} for volume, path in command.volumes.items()},
-            mem_limit=command.limits.memory,
-            memswap_limit=command.limits.memory,
-            nano_cpus=round(command.limits.cpus * 1e9),
-            pids_limit=command.limits.pids,
-            security_opt=["no-new-privileges"],
-            init=True,
-            log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"}),
-        )
-    except ImageNotFound:
-        raise final("image_missing", f"The image {command.image} is not on this worker any more") from None
-    return str(made.id)
-
-
-def _create(client: docker.DockerClient, spec: ContainerSpec, published: int) -> DockerContainer:
-    return client.containers.create(
-        spec.image,
-        command=list(spec.command) if spec.command is not None else None,
-        name=spec.name,
-        environment=dict(spec.env),
-        labels=dict(spec.labels),
-        network=spec.network,
-        ports={f"{spec.port}/tcp": (spec.address, published)},
-        mem_limit=spec.limits.memory,
-        memswap_limit=spec.limits.memory,
-        nano_cpus=round(spec.limits.cpus * 1e9),
-        pids_limit=spec.limits.pids,
-        security_opt=["no-new-privileges"],
-        init=True,
-        log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"}),
-    )
-
-
-def _image(found: dict[str, Any]) -> Image:
-    exposed = (found.get("Config") or {}).get("ExposedPorts") or {}
-    ports = sorted(int(port.split("/")[0]) for port in exposed if not port.endswith(("/udp", "/sctp")))
-    return Image(found["Id"], found.get("Size", 0), tuple(ports), tuple(found.get("RepoDigests") or ()))
-
-
-def _stored(found: dict[str, Any], busy: Collection[str]) -> StoredImage:
-    moments = (found.get("Metadata") or {}).get("LastTagTime"), found.get("Created"), _LONG_AGO
-    return StoredImage(
-        id=found["Id"],
-        references=tuple(found.get("RepoTags") or ()),
-        digests=tuple(found.get("RepoDigests") or ()),
-        size=found.get("Size", 0),
-        labels=(found.get("Config") or {}).get("Labels") or {},
-        used=max(datetime.fromisoformat(moment) for moment in moments if moment),
-        busy=found["Id"] in busy,
-    )
-
-
-def _container(found: dict[str, Any]) -> Container:
-    state = found["State"]
-    published = (found.get("HostConfig") or {}).get("PortBindings") or {}
-    address = next((f"{to[0]['HostIp']}:{to[0]['HostPort']}" for to in published.values() if to), None)
-    return Container(
-        id=found["Id"],
-        name=found["Name"].lstrip("/"),
-        labels=found["Config"].get("Labels") or {},
-        status=state["Status"],
-        restarts=found.get("RestartCount", 0),
-        exit_code=state.get("ExitCode", 0),
-        out_of_memory=bool(state.get("OOMKilled")),
-        address=address,
-    )
-
-
-def _sentence(error: Exception) -> str:
-    text = str(getattr(error, "explanation", None) or error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+def _wanted(labels: Mapping[str, str]) -> dict[str, list[str]]:
+    """The SDK's filter for all of `labels`."""
+    return {"label": [f"{PREFIX}{name}={value}" for name, value in labels.items()]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from workers.contract.messages import Limits, RegistryLogin
+from workers.engine.services import Swarm
 
 PREFIX = "io.blacktree."
 
@@ -26,6 +27,7 @@ class Image:
     size: int  # bytes
     ports: tuple[int, ...]  # exposed ones over TCP, lowest first
     digests: tuple[str, ...]  # NAME@sha256:…
+    healthcheck: bool = False  # whether it has one of its own
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,21 @@ class ContainerSpec:
     name: str
     image: str
     command: Sequence[str] | None
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     limits: Limits
     port: int
     address: str  # of this machine, where the port is published
     network: str
     labels: Mapping[str, str]
+    alias: str = ""  # its name on its networks
+    networks: Sequence[str] = ()  # further ones
+    published: int | None = None  # the port of `address`; a free one if None
+    volumes: Mapping[str, str] = field(default_factory=dict)  # the engine's volume ▸ path
+    mounts: Sequence[str] = ()  # HOST:CONTAINER[:ro]
+    user: str | None = None
+    read_only: bool = False
+    privileged: bool = False
+    host_network: bool = False  # instead of all networks: the port is the container's own
 
 
 @dataclass(frozen=True)
@@ -68,10 +79,22 @@ class Container:
     exit_code: int
     out_of_memory: bool
     address: str | None  # IP:PORT as published
+    health: str = ""  # of its HEALTHCHECK: starting, healthy, unhealthy; empty without one
+    health_said: str = ""  # what that printed last
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # values of its secret variables
 
     @property
     def running(self) -> bool:
         return self.status == "running"
+
+
+@dataclass(frozen=True)
+class Happening:
+    """Something that happened to a container, told by the engine as it happens."""
+
+    container: str
+    what: str  # start, die, oom, health_status
+    exit_code: int | None = None  # of die
 
 
 @dataclass(frozen=True)
@@ -85,13 +108,20 @@ class Command:
     labels: Mapping[str, str]
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     network: str | None = None  # None: it reaches nothing
+    networks: Sequence[str] = ()  # further ones
     volumes: Mapping[str, str] = field(default_factory=dict)  # the engine's volume ▸ path
+    mounts: Sequence[str] = ()  # HOST:CONTAINER[:ro]
     user: str | None = None
     read_only: bool = False
+    privileged: bool = False
 
 
 class Engine(Protocol):
     """Runs containers. Each method raises EngineDown when the engine does not answer in time."""
+
+    @property
+    def swarm(self) -> Swarm:
+        """What it manages beside its own containers."""
 
     async def about(self) -> str:
         """What it is, for people."""
@@ -117,8 +147,17 @@ class Engine(Protocol):
     async def commands(self) -> list[Container]:
         """The containers of this worker's commands, those that a killed worker left included."""
 
-    async def keep(self, container: str) -> None:
-        """From now on restart it whenever it ends, until it is stopped."""
+    async def keep(self, container: str, policy: str) -> None:
+        """From now on restart it when it ends: unless-stopped, on-failure or no."""
+
+    async def stop(self, container: str, grace: float) -> None:
+        """End it (SIGTERM, `grace` seconds later SIGKILL), but keep it."""
+
+    async def again(self, container: str) -> None:
+        """Start one that was stopped. Raises Failure if it cannot."""
+
+    async def rename(self, container: str, name: str) -> None:
+        """Give it another name."""
 
     async def container(self, container: str) -> Container | None:
         """The container of that id."""
@@ -155,6 +194,18 @@ class Engine(Protocol):
 
     async def prune_cache(self, keep: int) -> int:
         """Remove layers of builds, least recently used first, down to `keep` bytes; how many bytes went."""
+
+    async def make_volumes(self, names: Iterable[str], labels: Mapping[str, str]) -> list[str]:
+        """Make those that are not there; which these were."""
+
+    async def volumes(self, labels: Mapping[str, str]) -> list[str]:
+        """Names of those with all of `labels`."""
+
+    async def remove_volume(self, name: str) -> bool:
+        """With all that is in it; whether it is gone: one that is in use stays."""
+
+    async def watch(self, noticed: Callable[[Happening], None]) -> None:
+        """Tell what happens to any container, as it happens, until cancelled or the engine is gone."""
 
     def close(self) -> None:
         """Let go of its connections; the next call makes new ones."""

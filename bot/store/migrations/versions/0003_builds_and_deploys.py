@@ -37,6 +37,7 @@ def upgrade() -> None:
         sa.Column("exit_code", sa.Integer(), nullable=False),
         sa.Column("out_of_memory", sa.Boolean(), nullable=False),
         sa.Column("health", sa.String(), nullable=False),
+        sa.Column("last_lines", sa.Text(), nullable=False),
         sa.Column("restarted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("worker", "name"),
@@ -67,6 +68,7 @@ def upgrade() -> None:
         ("releases", sa.Column("actor", sa.String(), nullable=False, server_default="")),
         ("releases", sa.Column("why", sa.String(), nullable=False, server_default="")),
         ("releases", sa.Column("problem", sa.String(), nullable=False, server_default="")),
+        ("releases", sa.Column("last_lines", sa.Text(), nullable=False, server_default="")),
     )
     for table, column in added:
         _add(table, column)
