@@ -65,10 +65,8 @@ def ailing(containers: Sequence[ContainerRow], since: datetime | None) -> str:
 
 def last_lines(containers: Sequence[ContainerRow]) -> str:
     """What the worst of them printed before it ended."""
-    said = sorted(
-        (container for container in containers if container.last_lines), key=lambda one: one.running
-    )
-    return said[0].last_lines if said else ""
+    said = [container for container in containers if container.last_lines]
+    return min(said, key=lambda one: one.running).last_lines if said else ""
 
 
 def _wrong(container: ContainerRow, since: datetime | None) -> str:
