@@ -30,7 +30,7 @@ from workers.contract.messages import now
 
 _BATCH = 50
 _ATTEMPTS = 20
-_POLL = 2.0  # seconds: another bot's commits are not heard here
+_POLL = 0.5  # seconds: another bot's commits are not heard here, and a rollback is awaited
 _MOST_WAIT = 600.0
 # Right after an event GitHub may answer 404 for what it told: tried again this often before it counts.
 _LAG_ATTEMPTS = 3
