@@ -137,7 +137,7 @@ def _cause(event: sansio.Event, head: PullHead, what: str = "") -> Cause:
     """GitHub's time of the change tells a second cause from a second delivery of one."""
     payload = event.data
     changed_at = payload["pull_request"]["updated_at"]
-    told = ":".join(filter(None, [head.sha, what]))
+    told = ":".join(filter(None, [head.sha, head.base, what]))
     key = f"pull:{payload['repository']['id']}:{head.number}:{told}:{changed_at}"
     actor = str((payload.get("sender") or {}).get("login", ""))
     kind = f"pull_request {what}".strip()
