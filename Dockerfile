@@ -27,9 +27,9 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD \
 CMD ["blacktree", "serve"]
 
 FROM base AS worker
-# git clones; the docker CLI builds. Whoever may use the engine's socket is root on its machine, so this is too.
+# git and git-lfs clone; the docker CLI builds. Whoever may use the engine's socket is root on its machine, so this is too.
 RUN apt-get update -qq \
-    && apt-get install -qq --no-install-recommends ca-certificates docker.io git \
+    && apt-get install -qq --no-install-recommends ca-certificates docker.io git git-lfs \
     && rm -rf /var/lib/apt/lists/*
 COPY requirements-worker.lock ./
 RUN pip install --quiet --require-hashes -r requirements-worker.lock

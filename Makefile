@@ -3,10 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # What the tests run for real (see tests/machine/install for the names).
-PARTS ?= engine broker registry postgres busybox wrk hey
+PARTS ?= engine broker registry postgres busybox git-lfs wrk hey
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lock clean
+.PHONY: help demo test bench lint lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do \
@@ -22,6 +22,12 @@ test: .venv/.stamp  ## install and start what the tests need, lint, then pytest 
 	@tests/machine/npm-ci
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest $(ARGS)
+
+bench: .venv/.stamp  ## a figure against a shell script, side by side: make bench ARGS=builds (or logs, deploys)
+	@tests/machine/install $(PARTS)
+	@tests/machine/engine start
+	@tests/machine/npm-ci
+	@for figure in $(or $(ARGS),builds logs deploys); do $(BIN)/python -m bench.$$figure || exit 1; done
 
 lint: .venv/.stamp  ## ruff, mypy, the directions of imports, the dependencies
 	@$(BIN)/ruff check --no-cache --quiet .

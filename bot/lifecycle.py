@@ -10,7 +10,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bot import answers, reports, texts
-from bot.store.tables import CommandRow, CommandState, Job, JobState, Release, ReleaseState, Run
+from bot.store.tables import AttemptRow, CommandRow, CommandState, Job, JobState, Release, ReleaseState, Run
 from workers.contract.messages import Kind, now
 
 MOVES: dict[JobState, frozenset[JobState]] = {
@@ -37,6 +37,7 @@ async def move(session: AsyncSession, job: Job, to: JobState, **changes: Any) ->
         raise NotAllowed(f"job {job.id}: {job.state} to {to}")
     if to.final:
         changes.setdefault("ended_at", now())
+    ran = job.state is JobState.RUNNING
     here = (col(Job.id) == job.id, col(Job.state) == job.state, col(Job.attempt) == job.attempt)
     moved = await session.exec(
         update(Job).where(*here).values(state=to, **changes), execution_options={"synchronize_session": False}
@@ -44,8 +45,28 @@ async def move(session: AsyncSession, job: Job, to: JobState, **changes: Any) ->
     if moved.rowcount != 1:
         return False
     await session.refresh(job)
+    if ran:
+        await session.merge(attempt_of(job))
     await _follow(session, job)
     return True
+
+
+def attempt_of(job: Job) -> AttemptRow:
+    """The attempt that a job is in, or that has just ended in its state."""
+    running = job.state is JobState.RUNNING
+    again = job.state is JobState.QUEUED
+    return AttemptRow(
+        job_id=job.id,
+        attempt=job.attempt,
+        worker=job.worker,
+        started_at=job.started_at,
+        ended_at=None if running else now(),
+        outcome="" if running else "failed" if again else job.state.value,
+        fault=job.fault,
+        reason=job.reason,
+        sentence=job.sentence,
+        failed_step=job.failed_step,
+    )
 
 
 async def _follow(session: AsyncSession, job: Job) -> None:

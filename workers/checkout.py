@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ _LFS = (
     "filter.lfs.process=git-lfs filter-process", "filter.lfs.smudge=git-lfs smudge -- %f",
     "filter.lfs.clean=git-lfs clean -- %f", "filter.lfs.required=true", "lfs.skipdownloaderrors=false",
 )  # fmt: skip
+_OBJECT = re.compile(r"([0-9a-f]{64}) [*-] ")  # as `git lfs ls-files --long` lists it
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ async def described(folder: Path, commits: Mapping[PurePosixPath, Commit]) -> Ch
     """The checkout in `folder`, whose `commits` are laid out in it. Raises Failure."""
     top = commits[_TOP]
     # Not `git show`, which reads .gitmodules and may die of it.
-    answer = await top.git.ask("rev-list", "--max-count=1", "--format=%H %T %ct", top.sha)
+    answer = await top.git.ask("rev-list", "--no-walk", "--format=%H %T %ct", top.sha)
     head, tree, seconds = answer.splitlines()[-1].split(" ")
     if head != top.sha:
         raise final("bad_commit", f"The checkout is at {head} instead of {top.sha}")
@@ -102,6 +104,18 @@ async def lay_out(
         raise failure from None
 
 
+async def lfs_objects(git: Git, sha: str) -> set[str]:
+    """The ids of all files in Git LFS that a commit has. Raises GitFailed."""
+    found: set[str] = set()
+
+    def collect(line: str) -> None:
+        if match := _OBJECT.match(line):
+            found.add(match[1])
+
+    await git.run("lfs", "ls-files", "--long", sha, output=collect)
+    return found
+
+
 def _write_patterns(folder: Path, patterns: list[str]) -> None:
     (folder / "info").mkdir(exist_ok=True)
     (folder / "info" / "sparse-checkout").write_text("".join(f"{pattern}\n" for pattern in patterns))
@@ -113,7 +127,7 @@ async def _lfs_url(commit: Commit, source: Source) -> str:
         url = await commit.git.ask("config", "--blob", f"{source.sha}:.lfsconfig", "lfs.url")
     except GitFailed:
         url = ""
-    if urlsplit(url).scheme in ("http", "https"):
+    if url.startswith(("http://", "https://")):
         return url
     clone_url = source.clone_url.removesuffix("/")
     return clone_url + ("/info/lfs" if clone_url.endswith(".git") else ".git/info/lfs")
@@ -139,7 +153,7 @@ async def submodules_of(commit: Commit, source: Source) -> dict[PurePosixPath, S
     for path, sha in submodules.links(listing).items():
         if path in urls and await to_the_end(_is_own_folder, commit.tree, path):
             url = submodules.resolve(source.clone_url, urls[path])
-            name = f"the submodule {path} ({url})"
+            name = f"the submodule {path if path.isprintable() else ascii(path):.200} ({url})"
             found[PurePosixPath(path)] = source.model_copy(
                 update={"repository": name, "clone_url": url, "sha": sha, "depth": 1, "sparse": []}
             )
@@ -160,7 +174,7 @@ def check(source: Source, path: str | None) -> None:
         raise final("bad_clone_url", f"{source.clone_url} is neither http nor https")
     if source.lfs and shutil.which("git-lfs", path=path) is None:
         raise final(
-            "lfs_missing",
+            "no_git_lfs",
             f"{source.repository} needs Git LFS, and this worker has no git-lfs: install it there (Debian's"
             " package is named git-lfs)",
         )
@@ -174,8 +188,12 @@ def why(said: str, source: Source) -> Failure:
         return user(
             "commit_missing", f"{source.repository} has no commit {short} any more: was it force-pushed away?"
         )
-    if any(words in text for words in _DENIED):
-        return _denied(source)
+    if any(denial in text for denial in _DENIED):
+        host = urlsplit(source.clone_url).hostname or "GitHub"
+        return final(
+            "git_denied",
+            f"{host} refused the login for {source.repository}: check the token, or the App's installation",
+        )
     if "not found" in text or "error: 404" in text:
         return user(
             "repository_missing",
@@ -200,17 +218,18 @@ def why_not_laid_out(said: str, source: Source) -> Failure | None:
             "lfs_object_missing",
             f"A file of {source.repository} is not on its Git LFS server: push it with `git lfs push --all`",
         )
+    words = _lfs_words(said)
     if "quota" in text:
-        return final("lfs_quota", f"Git LFS refuses {source.repository}: {last_line(said)}")
-    if any(words in text for words in _DENIED):
-        return _denied(source)
-    return ours(
-        "lfs_unreachable", f"Git LFS files of {source.repository} were not fetched: {last_line(said)}"
-    )
+        return final("lfs_quota", f"Git LFS refuses {source.repository}: {words}")
+    if any(denial in text for denial in _DENIED):
+        return final("lfs_denied", f"Git LFS refused the login for {source.repository}: {words}")
+    if "repository or object not found" in text:
+        return user("lfs_missing", f"{source.repository} has no Git LFS for this login: {words}")
+    return ours("lfs_unreachable", f"Git LFS files of {source.repository} were not fetched: {words}")
 
 
-def _denied(source: Source) -> Failure:
-    return final(
-        "git_denied",
-        f"GitHub refused the login for {source.repository}: check the token, or the App's installation",
-    )
+def _lfs_words(said: str) -> str:
+    for mark in ("batch response: ", "Smudge error: "):
+        if mark in said:
+            return said.split(mark, 1)[1].splitlines()[0][:200]
+    return last_line(said)

@@ -21,7 +21,8 @@ class Place:
 
     path: Path
     free: int  # bytes
-    engine: bool  # whether the engine's data is there; else it is the worker's own
+    engine: bool = False  # whether the engine's data is there, as far as can be seen
+    worker: bool = False  # whether the worker's is
 
 
 @dataclass(frozen=True)

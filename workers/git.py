@@ -72,11 +72,11 @@ class Access:
 
     url: str
     script: Path
-    descriptor: int
+    descriptor: int | None  # None: there are none
 
     def to(self, url: str) -> Login:
         """What is given to a git that speaks to `url`: nothing unless it is the same place."""
-        if self.descriptor < 0 or place(url) != place(self.url):
+        if self.descriptor is None or place(url) != place(self.url):
             return NOBODY
         scheme, host = place(url)
         variables = {
@@ -99,7 +99,7 @@ def access(url: str, credentials: Credentials, folder: Path) -> Iterator[Access]
     """Make `credentials`, which are for the place of `url`, known to git; the script is in `folder`."""
     script = folder / "askpass"
     if not credentials.git_password:
-        yield Access(url, script, -1)
+        yield Access(url, script, None)
         return
     script.write_text(_ASKPASS)
     script.chmod(0o700)
@@ -126,8 +126,8 @@ class Git:
         output: Callable[[str], None],
         login: Login = NOBODY,
         settings: Sequence[str] = (),
-    ) -> None:
-        """Do something; what git says goes to `output`. Raises GitFailed."""
+    ) -> str:
+        """Do something; what git says goes to `output`, its end is returned. Raises GitFailed."""
         ended = await process.run(
             [*self._start(settings), verb, *arguments],
             env={**_environment(self.environ), **login.variables},
@@ -137,6 +137,7 @@ class Git:
         )
         if ended.code != 0:
             raise GitFailed(verb, ended.tail)
+        return ended.tail
 
     async def ask(self, verb: str, *arguments: str) -> str:
         """What git answers, all of it, without the last newline. Raises GitFailed."""

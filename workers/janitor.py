@@ -78,13 +78,13 @@ async def sweep(worker: str, data_dir: Path, engine: Engine, environ: Mapping[st
     """
     await asyncio.to_thread(_sweep_configs, worker, data_dir, environ)
     await _sweep_folders(data_dir, tuple)
-    for reference in await engine.tags(temporary_prefix(worker)):
-        await _untag(engine, reference)
     for container in await engine.commands():
         await _remove(engine, container)
     for container in await engine.containers({"worker": worker}):
         if container.status == "created":
             await _remove(engine, container)
+    for reference in await engine.tags(temporary_prefix(worker)):  # a container would hold on to its image
+        await _untag(engine, reference)
     await sweep_networks(worker, engine)
 
 
@@ -137,7 +137,7 @@ class Janitor:
         running: Callable[[], Collection[Attempt]],
         over: set[AttemptRef],
         needed: Callable[[], Needed | None],
-        prune_mirrors: PruneMirrors | None = None,
+        prune_mirrors: PruneMirrors,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -172,11 +172,12 @@ class Janitor:
             for share in SHARES:
                 await self._prune(budgets.share(share), engine=engine, mirrors=mirrors)
                 short = await self._room.short()
-                engine, mirrors = (any(place.engine is whose for place in short) for whose in (True, False))
+                engine, mirrors = any(place.engine for place in short), any(place.worker for place in short)
                 if not short:
                     break
         finally:
-            await self._room.tidied()
+            self._room.tried()
+        await self._room.judge()
 
     async def _sweep(self) -> None:
         """Remove what attempts could not, because the engine did not answer when they ended."""
@@ -195,7 +196,7 @@ class Janitor:
         self._over -= over
 
     async def _prune(self, budgets: Budgets, *, engine: bool, mirrors: bool) -> None:
-        if mirrors and self._prune_mirrors is not None:
+        if mirrors:
             for mirror in await self._prune_mirrors(budgets.mirrors):
                 log.info("removed a mirror", mirror=mirror)
         if engine:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import NoReturn
 import structlog
 
 from workers import mirror_files as files
-from workers.checkout import Commit, lay_out, why
+from workers.checkout import Commit, lay_out, lfs_objects, why
 from workers.contract.messages import Source
 from workers.failure import ours
 from workers.git import Access, Git, GitFailed
@@ -54,7 +55,9 @@ class Mirror:
         self.folder = folder
         self._git = Git(environ, folder)
         self._lock = asyncio.Lock()
-        self._edition = 0
+        self._edition = 0  # how often it was begun anew
+        self._is_suspect = False
+        self._sound: files.Sound = {}
 
     @property
     def is_idle(self) -> bool:
@@ -70,13 +73,17 @@ class Mirror:
                 await self._fetch(job)
                 await self._lend(job)
                 if job.source.lfs:  # so that what is in LFS is fetched once, and kept
-                    await self._lay_out(job)
+                    await self._lay_out_lfs(job)
             if not job.source.lfs:
                 await self._lay_out(job)
         except GitFailed as failed:
             if "No space left" in failed.said:
                 raise ours("disk_full", "The worker's disk is full") from None
             raise Broken(failed, edition) from None
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise ours("disk_full", "The worker's disk is full") from None
 
     @contextlib.asynccontextmanager
     async def _held(self) -> AsyncIterator[None]:
@@ -87,6 +94,17 @@ class Mirror:
                 yield
             finally:
                 await to_the_end(files.sweep, self.folder)
+                if self._is_suspect:
+                    await self._begin_anew()
+
+    def _doubt(self, said: str) -> None:
+        """What works while git complains will not work for long: this job is the mirror's last."""
+        self._is_suspect |= any(line.startswith("error:") for line in said.splitlines())
+
+    async def _begin_anew(self) -> None:
+        self._edition += 1
+        self._is_suspect = False
+        await to_the_end(files.discard, self.folder)
 
     async def _prepare(self, job: Job) -> None:
         await self._git.run("init", "--quiet", "--bare", "--template=", _format(job), output=job.output)
@@ -97,7 +115,7 @@ class Mirror:
         ref = f"{files.COMMITS}/{source.sha}"
         if job.is_submodule or source.depth > 1 or not await self._has(ref):
             try:
-                await self._git.run(
+                said = await self._git.run(
                     "fetch", "--quiet", f"--depth={source.depth}", "--no-tags", "--no-recurse-submodules",
                     "--no-write-fetch-head", "--force", "--", source.clone_url, f"{source.sha}:{ref}",
                     output=job.output, login=job.access.to(source.clone_url),
@@ -105,11 +123,12 @@ class Mirror:
                 )  # fmt: skip
             except GitFailed as failed:
                 await self._blame(failed, source)
+            self._doubt(said)
         await to_the_end(files.stamp, self.folder, ref, source.clone_url)
 
     async def _has(self, ref: str) -> bool:
         try:
-            await self._git.ask("rev-parse", "--verify", "--quiet", ref + "^{commit}")
+            self._doubt(await self._git.ask("rev-parse", "--verify", "--quiet", ref + "^{commit}"))
         except GitFailed:
             return False
         return True
@@ -133,20 +152,29 @@ class Mirror:
         await to_the_end(files.link, self.folder, git.folder)
 
     async def _lay_out(self, job: Job) -> None:
-        await lay_out(job.commit, job.source, job.access, self.folder / "lfs", job.output)
+        await lay_out(job.commit, job.source, job.access, self._lfs, job.output)
+
+    async def _lay_out_lfs(self, job: Job) -> None:
+        """git-lfs checks what it fetches, but never again."""
+        used = await lfs_objects(job.commit.git, job.commit.sha)
+        await to_the_end(files.remove_corrupt, self._lfs, used, self._sound)
+        await self._lay_out(job)
+
+    @property
+    def _lfs(self) -> Path:
+        return self.folder / "lfs"
 
     async def remove(self, edition: int | None = None) -> None:
         """Begin anew; unless somebody has done so since `edition`."""
         async with self._lock:
             if edition in (None, self._edition):
-                self._edition += 1
-                await to_the_end(files.discard, self.folder)
+                await self._begin_anew()
 
     async def pack(self) -> None:
         """Forget what was not used lately, and put the rest into one pack."""
         async with self._held():
-            kept = await to_the_end(files.forget_commits, self.folder, _KEPT)
             try:
+                kept = await to_the_end(files.forget_commits, self.folder, _KEPT)
                 async with asyncio.timeout(_PACKING):
                     await self._git.run(
                         "gc", "--quiet", "--prune=now", output=_silent,
@@ -157,16 +185,14 @@ class Mirror:
             except TimeoutError:
                 log.warning("packing a mirror lasted too long", mirror=str(self.folder))
                 return
-            except GitFailed as failed:
+            except (GitFailed, OSError) as failed:
                 log.warning("a mirror is broken and removed", mirror=str(self.folder), error=str(failed))
         await self.remove()
 
     async def _forget_lfs(self, kept: Sequence[str]) -> None:
-        objects = self.folder / "lfs" / "objects"
-        if await to_the_end(objects.is_dir):
-            lists = [await self._git.ask("lfs", "ls-files", "--long", sha) for sha in kept]
-            used = {line[:64] for listed in lists for line in listed.splitlines()}
-            await to_the_end(files.forget_files, objects, used)
+        if await to_the_end(self._lfs.is_dir):
+            used = [await lfs_objects(self._git, sha) for sha in kept]
+            await to_the_end(files.forget_lfs, self._lfs, set[str]().union(*used), self._sound)
 
 
 def _format(job: Job) -> str:

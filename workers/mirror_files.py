@@ -12,6 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+# Objects of Git LFS ▸ inode, size and time of the file that was read, and was right.
+Sound = dict[str, tuple[int, int, int]]
+
 COMMITS = "refs/commits"  # where a mirror has a ref for each commit
 _NAMES = 32  # characters of a mirror's name
 _GONE = "gone-"  # what the names of mirrors that are being removed start with
@@ -72,7 +75,7 @@ def sweep(mirror: Path) -> None:
     for folder, folders, files in os.walk(mirror):
         place = Path(folder)
         if place == mirror / "lfs":
-            for unfinished in {"tmp", "incomplete"} & set(folders):
+            for unfinished in {"tmp", "incomplete", "logs"} & set(folders):
                 shutil.rmtree(place / unfinished, ignore_errors=True)
             folders.clear()
         for file in files:
@@ -138,7 +141,25 @@ def forget_commits(mirror: Path, kept: int) -> list[str]:
     return [ref.name for ref in refs[:kept]]
 
 
-def forget_files(folder: Path, used: set[str]) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file() and path.name not in used:
+def forget_lfs(lfs: Path, used: set[str], sound: Sound) -> None:
+    for path in lfs.glob("objects/*/*/*"):
+        if path.name not in used:
             path.unlink()
+            sound.pop(path.name, None)
+
+
+def remove_corrupt(lfs: Path, objects: set[str], sound: Sound) -> None:
+    """Of these objects, remove those that are not what their names say; each is read once, and noted."""
+    for oid in objects:
+        path = lfs / "objects" / oid[:2] / oid[2:4] / oid
+        if not path.is_file():
+            continue
+        about = path.stat()
+        as_it_is = (about.st_ino, about.st_size, about.st_mtime_ns)
+        if sound.get(oid) != as_it_is:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256")
+            if content.hexdigest() == oid:
+                sound[oid] = as_it_is
+            else:
+                path.unlink()

@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from weakref import WeakValueDictionary
 
 from workers import checkout
 from workers import mirror_files as files
@@ -29,7 +28,7 @@ class Mirrors:
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self._folder = folder
         self._environ = environ
-        self._known: WeakValueDictionary[str, Mirror] = WeakValueDictionary()
+        self._known: dict[str, Mirror] = {}
 
     async def checkout(
         self,

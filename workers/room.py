@@ -65,12 +65,7 @@ class Room:
         return min(place.free for place in await self._measured())
 
     async def _measured(self) -> list[Place]:
-        folders = [(self._root, True), (self._data_dir, False)]
-        return [
-            Place(folder, (await asyncio.to_thread(shutil.disk_usage, folder)).free, engine)
-            for folder, engine in folders
-            if folder is not None
-        ]
+        return await asyncio.to_thread(_measured, self._root, self._data_dir)
 
     async def wanted(self, timeout: float) -> None:
         """Wait until space is short, or `timeout` seconds."""
@@ -78,10 +73,13 @@ class Room:
             async with asyncio.timeout(timeout):
                 await self._wanted.wait()
 
-    async def tidied(self) -> None:
-        """All that may go is gone: what is short now stays short until something happens."""
+    def tried(self) -> None:
+        """The janitor has been here, whatever it could do."""
         self._filled = False
         self._wanted.clear()
+
+    async def judge(self) -> None:
+        """All that may go is gone: what is short now stays so until something happens. Raises EngineDown."""
         self._say(disk.problem(await self.short(), self._least))
 
     def _say(self, problem: str) -> bool:
@@ -92,3 +90,9 @@ class Room:
         self.problem = problem
         (self._closed.set if problem else self._closed.clear)()
         return not problem
+
+
+def _measured(root: Path | None, data_dir: Path) -> list[Place]:
+    """An engine whose folder cannot be seen, as from a container, is taken to be on the worker's disk."""
+    own = Place(data_dir, shutil.disk_usage(data_dir).free, engine=root is None, worker=True)
+    return [own] if root is None else [Place(root, shutil.disk_usage(root).free, engine=True), own]

@@ -48,6 +48,7 @@ class Worker:
         self._engine = engine
         self._find_builder = builder
         self._environ = environ
+        self._mirrors = Mirrors(settings.data_dir / "mirrors", environ)
         self._instance = uuid4().hex
         self._running: dict[Key, Running] = {}
         self._over: set[AttemptRef] = set()
@@ -81,7 +82,13 @@ class Worker:
                 self._heartbeat(software), tools, self._running, self._draining.is_set, settings.lease, room
             )
             cleaning = janitor.Janitor(
-                settings, self._engine, room, self._attempts, self._over, lambda: heart.needed
+                settings,
+                self._engine,
+                room,
+                self._attempts,
+                self._over,
+                lambda: heart.needed,
+                self._mirrors.prune,
             )
             async with asyncio.TaskGroup() as tasks:
                 slots = [
@@ -108,7 +115,7 @@ class Worker:
             builder=await self._find_builder(),
             queue=self._queue,
             environ=self._environ,
-            mirrors=Mirrors(self._settings.data_dir / "mirrors", self._environ),
+            mirrors=self._mirrors,
             registries=Registries(self._settings),
             build_limits=build_limits(self._settings),
         )

@@ -99,22 +99,6 @@ class Router:
         async with self._lock:
             await self._proxy.apply(await self._wanted())
 
-    async def host_port(self, environment_id: int) -> int | None:
-        """The port that an environment's container is published at for good, where there is no proxy.
-
-        With one it is None: any port will do. Raises ConfigError where no port is free.
-        """
-        if self._proxy.switches:
-            return None
-        async with self._lock:
-            environment = await self._reserved(environment_id)
-        log.warning(
-            "there is no proxy: the old release stops before the new one starts, which is a downtime",
-            environment=environment.name,
-            port=environment.port,
-        )
-        return environment.port
-
     async def _switch(self, place: Place) -> str:
         """Send traffic to a place's release; gives its URL. Raises ProxyDown and ConfigError."""
         awake = place.environment.model_copy(update={"stopped": False, "asleep": False})
@@ -198,16 +182,13 @@ class Router:
 
     async def _with_port(self, place: Place) -> Place:
         """The place with a port of the proxy's, where it needs one and has none yet. Raises ConfigError."""
-        if not self._proxy.switches or place.host(self._settings.domain):
+        taken = place.environment.port is not None or place.host(self._settings.domain)
+        if taken or not self._proxy.switches:
             return place
-        return replace(place, environment=await self._reserved(place.environment.id))
-
-    async def _reserved(self, environment_id: int | None) -> Environment:
-        """The environment with its port. Raises ConfigError where none is free."""
         async with self._store.transaction() as session:
-            environment = await session.get_one(Environment, environment_id)
-            environment.port = environment.port or await free_port(session, self._settings)
-        return environment
+            environment = await session.get_one(Environment, place.environment.id)
+            environment.port = await free_port(session, self._settings)
+        return replace(place, environment=environment)
 
 
 async def free_port(session: AsyncSession, settings: Settings) -> int:

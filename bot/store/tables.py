@@ -202,6 +202,23 @@ class Job(SQLModel, table=True):
     failed_step: str | None = None
 
 
+class AttemptRow(SQLModel, table=True):
+    """An attempt that has ended, and how: its job may have gone on with another."""
+
+    __tablename__ = "attempts"
+
+    job_id: str = Field(primary_key=True, foreign_key="jobs.id")
+    attempt: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    worker: str | None = None
+    started_at: datetime | None = Field(default=None, sa_type=Moment)
+    ended_at: datetime | None = Field(default=None, sa_type=Moment)
+    outcome: str = Field(description="succeeded, failed or cancelled; empty while it runs")
+    fault: Fault | None = Field(default=None, sa_type=_words(Fault))
+    reason: str = ""
+    sentence: str = ""
+    failed_step: str | None = None
+
+
 class StepRow(SQLModel, table=True):
     """A step of an attempt, with its times."""
 

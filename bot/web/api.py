@@ -14,13 +14,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from bot.lifecycle import attempt_of
 from bot.logs import LogStore
 from bot.store.database import Store
 from bot.store.tables import (
+    AttemptRow,
     Delivery,
     DeliveryState,
     Image,
     Job,
+    JobState,
     Repository,
     Run,
     StepRow,
@@ -79,7 +82,7 @@ class Api:
         return JSONResponse({**_run(run, repository, jobs), "jobs": whole})
 
     async def job(self, request: Request) -> Response:
-        """One job with its steps."""
+        """One job with its steps and its attempts."""
         self._authorize(request)
         async with self.store.reading() as session:
             return JSONResponse(await _whole(session, await _job(session, request)))
@@ -161,6 +164,10 @@ async def _whole(session: AsyncSession, job: Job) -> dict[str, Any]:
         .order_by(col(StepRow.attempt), col(StepRow.started_at))
     )
     image = (await session.exec(select(Image).where(Image.job_id == job.id))).first()
+    ended = select(AttemptRow).where(AttemptRow.job_id == job.id).order_by(col(AttemptRow.attempt))
+    history = list((await session.exec(ended)).all())
+    if job.state is JobState.RUNNING:
+        history.append(attempt_of(job))
     return {
         **job.model_dump(mode="json", exclude=_JOB_HIDDEN),
         "steps": [
@@ -169,5 +176,11 @@ async def _whole(session: AsyncSession, job: Job) -> dict[str, Any]:
         "image": image.model_dump(mode="json", include={"digest", "reference", "size", "tree"})
         if image
         else None,
+        "history": [_attempt(attempt) for attempt in history],
         "log": f"/api/v1/jobs/{job.id}/log",
     }
+
+
+def _attempt(attempt: AttemptRow) -> dict[str, Any]:
+    log = f"/api/v1/jobs/{attempt.job_id}/log?attempt={attempt.attempt}"
+    return {**attempt.model_dump(mode="json", exclude={"job_id"}), "log": log}

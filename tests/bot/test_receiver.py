@@ -20,9 +20,10 @@ import pytest
 from pydantic import SecretStr
 from sqlmodel import select
 
+from bot import lifecycle
 from bot.logs import FileLogs
 from bot.store.database import Store
-from bot.store.tables import Delivery, DeliveryState, JobState
+from bot.store.tables import Delivery, DeliveryState, Job, JobState
 from bot.web.api import Api
 from bot.web.app import application
 from bot.web.places import Places
@@ -32,6 +33,7 @@ from config.settings import Settings
 from tests.bot.conftest import Rows
 from tests.github.server import listen, serving
 from workers.contract.memory import MemoryQueue
+from workers.contract.messages import Fault, now
 
 SECRET = b"a secret of the webhook"
 TOKEN = "a token of the API"
@@ -533,6 +535,47 @@ async def test_a_run_is_told_with_its_jobs_and_a_job_without_its_inside(
     assert (await door.http.get(f"{told_job['log']}?attempt=1")).text == ""
     page = await door.http.get(f"/jobs/{job.id}")
     assert page.headers["location"] == told_job["log"]
+
+
+async def test_a_job_is_told_with_each_of_its_attempts_and_their_logs(
+    door: Door, rows: Rows, store: Store, tmp_path: Path
+) -> None:
+    job = await rows.job(await rows.run(), state=JobState.RUNNING, attempt=1, worker="one", started_at=now())
+    for attempt in (1, 2):
+        await FileLogs(tmp_path / "logs").append(job.id, attempt, 0, f"log of {attempt}\n")
+    gone = {
+        "fault": Fault.OURS,
+        "reason": "engine_gone",
+        "sentence": "Docker went away",
+        "failed_step": "build",
+    }
+    async with store.transaction() as session:
+        row = await session.get_one(Job, job.id)
+        await lifecycle.move(session, row, JobState.QUEUED, **gone)
+        again = {"fault": None, "reason": "", "sentence": "", "failed_step": None}
+        await lifecycle.move(
+            session, row, JobState.RUNNING, attempt=2, worker="two", started_at=now(), **again
+        )
+
+    async def history() -> list[dict[str, Any]]:
+        told_job = (await door.http.get(f"/api/v1/jobs/{job.id}")).json()
+        return list(told_job["history"])
+
+    first, second = await history()
+    assert (first["attempt"], first["worker"], first["outcome"]) == (1, "one", "failed")
+    assert {key: first[key] for key in gone} == {**gone, "fault": "ours"}
+    assert first["started_at"] < first["ended_at"] < second["started_at"]
+    assert (second["attempt"], second["worker"], second["outcome"], second["ended_at"]) == (
+        2,
+        "two",
+        "",
+        None,
+    )
+    logs = [(await door.http.get(one["log"])).text for one in (first, second)]
+    assert logs == ["log of 1\n", "log of 2\n"]
+    async with store.transaction() as session:
+        await lifecycle.move(session, await session.get_one(Job, job.id), JobState.SUCCEEDED)
+    assert [one["outcome"] for one in await history()] == ["failed", "succeeded"]
 
 
 async def test_runs_come_newest_first_and_in_pages(door: Door, rows: Rows) -> None:

@@ -353,19 +353,14 @@ async def test_without_domains_each_environment_keeps_a_port_and_a_lost_proxy_is
                 await http.get(switched.url)
             await world.router.restore()
         assert (await http.get(switched.url)).text == "new"
-        assert await world.router.host_port(shop.id or 0) is None
 
 
-async def test_without_a_proxy_an_environment_has_one_port_for_good(
-    store: Store, rows: Rows, tmp_path: Path, free_port: Callable[[], int]
+async def test_without_a_proxy_people_reach_the_container_itself(
+    store: Store, rows: Rows, tmp_path: Path
 ) -> None:
     await rows.run()
-    port = free_port()
-    world = World(store, rows, Settings(data_dir=tmp_path, proxy_ports=f"{port}-{port + 20}"), Direct(), "")
-    shop = await world.environment("production")
+    world = World(store, rows, Settings(data_dir=tmp_path), Direct(), "")
 
-    first = await world.router.host_port(shop.id or 0)
+    switched = await world.ready(await world.environment("production"), "10.0.0.1:20001")
 
-    assert first == (await world.look(shop)).port
-    assert await world.router.host_port(shop.id or 0) == first
-    assert await world.ready(shop, f"10.0.0.1:{first}") == Switched(url=f"http://10.0.0.1:{first}")
+    assert switched == Switched(url="http://10.0.0.1:20001")

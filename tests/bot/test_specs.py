@@ -58,6 +58,7 @@ def test_a_build_is_of_the_exact_commit_with_the_files_settings() -> None:
     assert spec.timeout == 60
     assert spec.labels["org.opencontainers.image.revision"] == SHA
     assert spec.labels["org.opencontainers.image.source"] == "https://github.com/acme/shop"
+    assert spec.labels["io.blacktree.instance"] == "i"
 
 
 def test_a_build_without_a_registry_stays_in_the_engine_and_within_the_instances_time() -> None:

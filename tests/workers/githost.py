@@ -21,6 +21,8 @@ from tests.parts.waiting import free_port
 
 TOKEN = "ghs_" + "verysecrettoken" * 3
 _LARGE = 100_000  # bytes
+# What is large in tests is random: no time is spent on making it smaller.
+_QUICK = ("-c", "core.compression=0", "-c", "core.bigFileThreshold=1m")
 
 
 class GitHost:
@@ -33,6 +35,7 @@ class GitHost:
         self.logins: set[str] = set()  # that were tried
         self.denied: set[str] = set()  # paths' beginnings that TOKEN is not for
         self.refused = 0
+        self.fault = 0  # a status that fetches are answered with
         self.public = False
         self.served = 0  # bytes
         self.fetches = 0
@@ -73,7 +76,7 @@ class GitHost:
         for name, text in files.items():
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             (work / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-        _git("-c", "core.bigFileThreshold=1m", "add", "--", *files, cwd=work)
+        _git("add", "--", *files, cwd=work)
         for path, sha in (links or {}).items():
             _git("update-index", "--add", "--cacheinfo", f"160000,{sha},{path}", cwd=work)
         _git("commit", "--quiet", "--allow-empty", "--message=one", cwd=work)
@@ -93,6 +96,7 @@ class GitHost:
     def _make(self, bare: Path) -> None:
         _git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
         _git("--git-dir", str(bare), "config", "uploadpack.allowAnySHA1InWant", "true")
+        _git("--git-dir", str(bare), "config", "core.bigFileThreshold", "1m")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -120,7 +124,9 @@ class GitHost:
             self.fetching.set()
             await self.before_fetch.wait()
             status, kept, answer = await _cgi(self.folder, scope, headers, body)
-            self.fetches += b"want " in body
+            self.fetches += b"000dpackfile" in answer
+            if self.fault:
+                status, answer = self.fault, b"0000 oops"
             await self._send(send, status, kept, answer)
 
     async def _lfs_batch(self, asked: dict[str, Any], send: Send) -> None:
@@ -188,7 +194,7 @@ def _git(*arguments: str, cwd: Path | None = None) -> str:
     alone = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
     env = {"PATH": os.environ["PATH"], **alone, **who}
     done = subprocess.run(
-        ["git", *arguments], cwd=cwd, env=env, capture_output=True, text=True, check=True, timeout=30
+        ["git", *_QUICK, *arguments], cwd=cwd, env=env, capture_output=True, text=True, check=True, timeout=30
     )
     return done.stdout.strip()
 

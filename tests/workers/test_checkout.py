@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from config.settings import Settings
+from tests.workers.bot import Bot
 from tests.workers.githost import TOKEN, GitHost, serving
+from tests.workers.test_build import left, spec
 from workers.checkout import Checkout, why, why_not_laid_out
-from workers.contract.messages import Credentials, Fault, Source
+from workers.contract.messages import Credentials, Fault, Source, Stopped, Succeeded
 from workers.failure import Failure
 from workers.git import access
 from workers.mirrors import Mirrors
@@ -286,6 +289,29 @@ async def test_files_in_lfs_are_fetched_once(git: GitHost, take: Take) -> None:
     assert len(git.downloads) == 2
 
 
+@pytest.mark.parametrize("content", [b"corrupt", b"short", b""])
+async def test_a_broken_file_in_lfs_is_fetched_again(
+    content: bytes, git: GitHost, take: Take, tmp_path: Path
+) -> None:
+    sha = git.commit({".gitattributes": ATTRIBUTES, "a.bin": git.in_lfs(b"correct")})
+    await take(sha, lfs=True)
+    (kept,) = (tmp_path / "mirrors").glob("*/lfs/objects/*/*/*")
+    kept.chmod(0o600)
+    kept.write_bytes(content)
+    found = await take(sha, lfs=True)
+    assert (found.folder / "a.bin").read_bytes() == b"correct"
+
+
+async def test_what_an_lfs_server_answers_is_checked(git: GitHost, take: Take) -> None:
+    sha = git.commit({".gitattributes": ATTRIBUTES, "a.bin": git.in_lfs(b"correct")})
+    right = dict(git.lfs)
+    git.lfs |= dict.fromkeys(right, b"changed")
+    with pytest.raises(Failure, match="expected OID"):
+        await take(sha, lfs=True)
+    git.lfs |= right
+    assert ((await take(sha, lfs=True)).folder / "a.bin").read_bytes() == b"correct"
+
+
 async def test_files_in_lfs_that_cannot_be_had_are_explained(git: GitHost, take: Take) -> None:
     sha = git.commit({".gitattributes": ATTRIBUTES, "a.bin": git.in_lfs(b"a")})
     git.lfs.clear()
@@ -293,9 +319,9 @@ async def test_files_in_lfs_that_cannot_be_had_are_explained(git: GitHost, take:
         await take(sha, lfs=True)
     assert failed.value.fault is Fault.USER
     git.denied.add("acme/shop.git/info/lfs")
-    with pytest.raises(Failure) as failed:
+    with pytest.raises(Failure, match="no Git LFS for this login: Repository or object not found") as failed:
         await take(sha, lfs=True)
-    assert failed.value.fault is Fault.OURS
+    assert failed.value.fault is Fault.USER
 
 
 async def test_a_worker_without_git_lfs_says_so(git: GitHost, tmp_path: Path) -> None:
@@ -352,7 +378,8 @@ def test_gits_complaints_are_understood(said: str, reason: str) -> None:
         ("error: invalid path '.git/config'", "bad_path"),
         ("Smudge error: a.bin: [a] Object does not exist on the server: [404] ...", "lfs_object_missing"),
         ("batch response: This repository is over its data quota.", "lfs_quota"),
-        ("batch response: Authentication required: Authorization error: https://x", "git_denied"),
+        ("batch response: Authentication required: Authorization error: https://x", "lfs_denied"),
+        ("batch response: Repository or object not found: https://x", "lfs_missing"),
         ("batch response: Fatal error: Server error: https://x", "lfs_unreachable"),
         ("error: inflate: data stream error (incorrect header check)", None),
         ("fatal: unable to read tree 123", None),
@@ -389,3 +416,24 @@ async def test_only_the_host_that_the_token_is_for_gets_it(
         env = {"PATH": os.environ["PATH"], **login.variables}
         ended = await run([str(known.script), question], env=env, pass_fds=login.descriptors)
     assert (ended.code, ended.tail) == ((0, f"{answer}\n") if answer else (1, ""))
+
+
+# -- in a worker -------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_build_that_is_cancelled_in_its_checkout_leaves_no_folder(
+    bot: Bot, git: GitHost, settings: Settings, name: str, base: str
+) -> None:
+    bot.credentials = LOGIN
+    git.before_fetch.clear()
+    sha = git.commit({"Dockerfile": f"FROM {base}\n"})
+    await bot.offer("b", spec(git, sha, name))
+    await asyncio.wait_for(git.fetching.wait(), 10)
+    await bot.cancel(name, "b")
+    ended = await bot.finished("b", 10)
+    assert isinstance(ended.result, Stopped)
+    assert left(settings) == []
+    git.before_fetch.set()
+    ended = await bot.run("c", spec(git, sha, name))
+    assert isinstance(ended.result, Succeeded), bot.log("c")

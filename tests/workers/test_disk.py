@@ -83,7 +83,7 @@ def test_a_reference_that_is_none_means_no_image(reference: str) -> None:
     ],
 )
 def test_a_full_disk_is_told_with_what_to_do(free: list[int], least: int, words: str) -> None:
-    places = [Place(Path(f"/{number}"), size, engine=False) for number, size in enumerate(free)]
+    places = [Place(Path(f"/{number}"), size) for number, size in enumerate(free)]
     said = problem(short(places, least), least)
     assert words in said
     assert bool(words) == bool(said)

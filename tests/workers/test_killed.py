@@ -20,7 +20,7 @@ from tests.workers.victim import Orders
 from workers import main
 from workers.build import temporary_prefix
 from workers.contract.memory import MemoryQueue
-from workers.contract.messages import BuildSpec, Credentials, RegistryLogin
+from workers.contract.messages import BuildSpec, Credentials, ImageTest, RegistryLogin
 from workers.engine.login import places
 from workers.janitor import config_prefix
 
@@ -95,7 +95,8 @@ async def started_again(settings: Settings, queue: MemoryQueue, bot: Bot) -> Non
     [
         ("checkout", ["folder"]),
         ("build", ["folder", "login"]),
-        ("push", ["folder", "login", "tag"]),
+        ("test", ["folder", "tag", "container"]),
+        ("push", ["folder", "tag"]),
     ],
 )
 async def test_after_kill_9_nothing_goes_on_and_the_next_start_removes_what_is_left(
@@ -117,15 +118,18 @@ async def test_after_kill_9_nothing_goes_on_and_the_next_start_removes_what_is_l
     if step == "checkout":
         git.before_fetch.clear()
     reference = f"{address}/{name}/shop"
-    async with killed_later(settings, spec(git, sha, name, reference, push=True), address):
-        if step == "build":
+    test = ImageTest(command=["sleep", marker], timeout=60) if step == "test" else None
+    async with killed_later(settings, spec(git, sha, name, reference, push=True, test=test), address):
+        if step in ("build", "test"):
             await until(lambda: any(line.startswith("sleep") for line in alive(marker)))
         else:
             await asyncio.wait_for((git.fetching if step == "checkout" else came).wait(), 30)
-    await until(lambda: not alive(marker))
+    if step != "test":  # the engine goes on with that one: its container is what is left
+        await until(lambda: not alive(marker))
     await until(lambda: not alive(str(settings.data_dir)))
     assert left(settings, engine) == leaves
 
     await started_again(settings, queue, bot)
 
     assert left(settings, engine) == []
+    assert alive(marker) == []

@@ -44,6 +44,21 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("containers", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_containers_release_id"), ["release_id"], unique=False)
+    op.create_table(
+        "attempts",
+        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("attempt", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("worker", sa.String(), nullable=True),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("outcome", sa.String(), nullable=False),
+        sa.Column("fault", sa.String(), nullable=True),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("sentence", sa.String(), nullable=False),
+        sa.Column("failed_step", sa.String(), nullable=True),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"]),
+        sa.PrimaryKeyConstraint("job_id", "attempt"),
+    )
     added: tuple[tuple[str, sa.Column[Any]], ...] = (
         ("workers", sa.Column("problem", sa.String(), nullable=False, server_default="")),
         (
