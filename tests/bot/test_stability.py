@@ -9,9 +9,11 @@ import pytest
 
 from bot.deploying import earlier
 from bot.stability import CALM, What, ailing, fate, judged, lost
-from bot.store.tables import ContainerRow, Release, ReleaseState, WorkerRow
+from bot.store.tables import ContainerRow, Environment, Job, JobState, Release, ReleaseState, WorkerRow
 from bot.sweeps.retention import forgotten
 from bot.sweeps.sleepers import sleepy
+from bot.texts import place_state
+from workers.contract.messages import Kind
 
 AT = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 JUST_NOW = AT - timedelta(seconds=1)
@@ -161,3 +163,30 @@ def test_a_preview_sleeps_when_nobody_asked_for_it(sleep: str | None, asked: tim
 
 def test_a_preview_that_is_new_is_not_idle() -> None:
     assert not sleepy(release(settings={"sleep": "30m"}, live_at=AT), AT - timedelta(days=1), AT)
+
+
+@pytest.mark.parametrize(
+    ("job", "place", "brought_out", "live", "said"),
+    [
+        ({}, {}, {}, {}, "✅ succeeded"),
+        ({"state": JobState.FAILED}, {}, None, {}, "❌ failed"),
+        ({}, {}, {"state": ReleaseState.FAILED}, {}, "↩️ rolled back"),
+        ({}, {}, {"problem": "it ended"}, {"problem": "it ended"}, "⚠️ unwell"),
+        ({}, {"asleep": True}, {}, None, "💤 asleep"),
+        ({}, {"maintenance": "soon"}, {}, {}, "🚧 in maintenance"),
+        ({}, {"stopped": True}, {}, None, "🗑 removed"),
+    ],
+)
+def test_the_comment_says_how_an_environment_stands(
+    job: dict[str, Any],
+    place: dict[str, Any],
+    brought_out: dict[str, Any] | None,
+    live: dict[str, Any] | None,
+    said: str,
+) -> None:
+    known: dict[str, Any] = {"id": "1-2", "run_id": 1, "repository_id": 7, "sha": "a" * 40}
+    known |= {"kind": Kind.DEPLOY, "name": "x", "context": "", "pool": "default", "attempts": 1}
+    done = Job(**{**known, "state": JobState.SUCCEEDED, **job})
+    here = Environment(repository_id=7, name="x", **place)
+    releases = [None if one is None else release(**one) for one in (brought_out, live)]
+    assert place_state(done, here, *releases) == said
