@@ -1,15 +1,18 @@
-"""What environments live through, on the embedded defaults."""
+"""What environments live through, on the embedded defaults and on a fleet."""
 
 from __future__ import annotations
 
-import time
+from pathlib import Path
 from typing import Any
 
 import httpx2
 
 from tests.instance import Instance
 from tests.integration.conftest import PAGE, Developer, dockerfile, visit
+from tests.integration.test_truths import _fleet as fleet_of
+from tests.parts.broker import Broker
 from tests.parts.engine import Engine
+from tests.parts.registry import Registry
 
 DEPLOY = "blacktree/deploy (production)"
 FILE = """
@@ -76,12 +79,9 @@ async def test_a_release_that_crashes_after_its_switch_goes_back_by_itself_and_r
 
     new = await developer.push({"Dockerfile": dockerfile(), PAGE: "new"})
     await _runs(blacktree, "production", new)
-    began = time.monotonic()
     await _order(blacktree, f"/environments/{place['id']}/rollback", why="the new one is ugly")
-    while (await visit(url)).strip() != "good":
-        pass
-    print(f"rollback took {time.monotonic() - began:.2f} s")
     await _runs(blacktree, "production", good)
+    assert (await visit(url)).strip() == "good"
     newest, before = (await blacktree.api(f"/environments/{place['id']}/releases"))[:2]
     assert (newest["sha"], newest["actor"], newest["why"]) == (good, "api", "the new one is ugly")
     compared = (await blacktree.api(f"/releases/{newest['id']}?compare={before['id']}"))["compared"]
@@ -113,8 +113,33 @@ async def test_a_preview_that_nobody_asks_for_sleeps_and_its_next_visitor_wakes_
         return (await visit(place["url"])).strip() == "a preview"
 
     await blacktree.until(awake, "the preview to be awake")
-    again = await _place(blacktree, place["name"])
-    assert (again["asleep"], again["release"]["sha"]) == (False, head)
+    assert [run["cause"] for run in await blacktree.api("/runs")][:3:2] == ["wake", "pull_request"]
     deployments = developer.github.deployments(developer.repository)
     assert len(deployments) == 1, "to GitHub it is the same deployment"
     assert len([job for job in await blacktree.jobs() if job["kind"] == "build"]) == 1
+
+
+async def test_what_a_lost_worker_ran_is_started_by_another(
+    developer: Developer, tmp_path: Path, broker: Broker, registry: Registry, clean_engine: Engine
+) -> None:
+    async with fleet_of(developer.github, tmp_path, broker, registry, lease="3") as fleet:
+        await fleet.start("serve")
+        await fleet.ready()
+        one = await fleet.start("worker", "one")
+        sha = await developer.push({PAGE: "here"})
+        url = (await developer.status(sha, DEPLOY, "success")).removeprefix("Live at ")
+        assert (await _place(fleet, "production"))["worker"] == "one"
+        await fleet.start("worker", "two")
+
+        await one.kill()
+        clean_engine.remove("io.blacktree.worker=one")  # its machine is gone
+
+        async def moved() -> bool:
+            return bool((await _place(fleet, "production"))["worker"] == "two")
+
+        await fleet.until(moved, "another worker to run it")
+        assert (await visit(url)).strip() == "here"
+        place = await _place(fleet, "production")
+        assert (place["release"]["sha"], place["problem"]) == (sha, "")
+        assert len([job for job in await fleet.jobs() if job["kind"] == "build"]) == 1
+        assert developer.state(sha, DEPLOY) == "success"
