@@ -27,9 +27,11 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD \
 CMD ["blacktree", "serve"]
 
 FROM base AS worker
-# git and git-lfs clone; the docker CLI builds. Whoever may use the engine's socket is root on its machine, so this is too.
+# git and git-lfs clone; the docker CLI builds. Whoever may use the engine's socket is root on its machine, so
+# this is too. Debian has buildx from trixie on; before, its docker.io speaks BuildKit by itself.
 RUN apt-get update -qq \
-    && apt-get install -qq --no-install-recommends ca-certificates docker.io git git-lfs \
+    && apt-get install -qq --no-install-recommends ca-certificates git git-lfs \
+        $(apt-cache show docker-cli docker-buildx >/dev/null 2>&1 && echo docker-cli docker-buildx || echo docker.io) \
     && rm -rf /var/lib/apt/lists/*
 COPY requirements-worker.lock ./
 RUN pip install --quiet --require-hashes -r requirements-worker.lock

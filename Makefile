@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # What the tests run for real (see tests/machine/install for the names).
-PARTS ?= engine broker registry postgres busybox git-lfs wrk hey
+PARTS ?= engine broker registry postgres busybox buildx git-lfs wrk hey
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench lint lock clean

@@ -14,7 +14,6 @@ from bench.world import BASE_IMAGE, World, docker, script, told, world
 
 ROUNDS = 3
 LINES = 200_000
-_LOOK = 0.02  # seconds between two looks at the memory
 
 SCRIPT = """
 rm -rf "$WORK"
@@ -50,17 +49,15 @@ async def _blacktree(here: World, nonce: str) -> tuple[float, int]:
     """Seconds from the push to the end of the job, and bytes that the process grew by."""
     sha = await here.pushed({"Dockerfile": dockerfile(nonce)})
     pid = here.blacktree.processes[0].pid
-    before = peak = _resident(pid)
+    sizes = [_resident(pid)]
     begun = time.perf_counter()
     await here.work.push(branch="main")
-    while here.digest(sha) is None:
-        peak = max(peak, _resident(pid))
-        await asyncio.sleep(_LOOK)
+    await here.until_pushed(sha, lambda: sizes.append(_resident(pid)))
     seconds = time.perf_counter() - begun
     job = next(job for job in reversed(await here.blacktree.jobs()) if job["kind"] == "build")
     log = await here.blacktree.text(f"/jobs/{job['id']}/log")
     assert f"{LINES} 0123456789" in log, "the tail is there"
-    return seconds, peak - before
+    return seconds, max(sizes) - sizes[0]
 
 
 def _resident(pid: int) -> int:

@@ -10,9 +10,11 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import httpx2
 
 from tests.github import GitHub, Repository, User, WorkTree
 from tests.instance import Instance, instance
@@ -44,13 +46,15 @@ class World:
         """Commit without a push; the SHA."""
         return await self.work.commit(files, message="Change")
 
-    def digest(self, sha: str) -> str | None:
-        return self.registry.digest("acme/shop", sha)
-
-    async def until_pushed(self, sha: str, limit: float = 300) -> None:
-        """Wait until the registry has the commit's image."""
-        async with asyncio.timeout(limit):
-            while await asyncio.to_thread(self.digest, sha) is None:
+    async def until_pushed(
+        self, sha: str, look: Callable[[], None] = lambda: None, limit: float = 300
+    ) -> None:
+        """Wait until the registry has the commit's image; `look` is called at each look for it."""
+        url = f"{self.registry.url}/v2/acme/shop/manifests/{sha}"
+        login = (self.registry.username, self.registry.password)
+        async with asyncio.timeout(limit), httpx2.AsyncClient(auth=login) as http:
+            while (await http.head(url)).status_code != 200:
+                look()
                 await asyncio.sleep(_LOOK)
 
     async def forget_cache(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from workers import names
 from workers.attempt import Attempt
 from workers.contract.messages import DeploySpec
-from workers.engine.engine import Container
+from workers.engine.engine import PREFIX, Container
 from workers.failure import user
 from workers.tools import Tools
 
@@ -37,6 +37,7 @@ async def stand_aside(attempt: Attempt, spec: DeploySpec, tools: Tools) -> None:
         attempt.log.line(f"{container.name} is stopped first, so there is downtime: {why}")
         if not names.is_aside(container.name):  # an earlier attempt's doing
             await tools.engine.rename(container.id, names.aside(container.name))
+        await tools.engine.keep(container.id, "no")  # an engine that starts anew would start it
         await tools.engine.stop(container.id, names.grace(container.labels))
 
 
@@ -52,6 +53,7 @@ async def again(container: Container, tools: Tools) -> None:
     """It serves again. Raises Failure if its port is taken."""
     if not container.running:
         await tools.engine.again(container.id)
+    await tools.engine.keep(container.id, container.labels.get(PREFIX + "restart", "unless-stopped"))
     await tools.engine.rename(container.id, names.back(container.name))
 
 

@@ -27,6 +27,7 @@ from workers.contract.messages import (
 )
 from workers.contract.queue import QueueDown
 from workers.engine.engine import PREFIX, BuildOrder, Built, Command, Image
+from workers.engine.limits import within
 from workers.failure import Failure, final, ours, user
 from workers.registry.push import move, push
 from workers.registry.registry import Registry
@@ -35,6 +36,7 @@ from workers.tools import Tools
 log = structlog.get_logger()
 
 _OCI = "org.opencontainers.image"
+_TEST_PIDS = 4096
 _ASKING = 5.0  # seconds: what was built before is not worth a longer wait
 
 
@@ -239,8 +241,8 @@ def _inside(folder: Path, path: str, what: str) -> Path:
 
 async def _tested(attempt: Attempt, spec: BuildSpec, test: ImageTest, image: Image, tools: Tools) -> None:
     """Run the test in the image that was built; its exit code decides."""
-    usual = tools.build_limits
-    limits = Limits(memory=spec.memory or usual.memory, cpus=spec.cpus or usual.cpus, pids=usual.pids)
+    limit = within(tools.build_limit, spec.memory, spec.cpus)
+    limits = Limits(memory=limit.memory or 0, cpus=limit.cpus or 0, pids=_TEST_PIDS)
     command = Command(
         name=f"test-{temporary_tag(tools.worker, attempt.ref)}",
         image=image.id,

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from workers import aside, names, swarm
 from workers.attempt import Attempt
 from workers.contract.messages import DeploySpec, Step
-from workers.engine.engine import PREFIX, Container, ContainerSpec, EngineDown
+from workers.engine.engine import PREFIX, Container, ContainerSpec, EngineDown, prefixed
 from workers.failure import Failure
 from workers.health import checked
 from workers.pull import port_of, pulled
@@ -48,7 +48,7 @@ async def _undone_unless_switched(attempt: Attempt, spec: DeploySpec, tools: Too
     made: list[str] = []
     try:
         await _remove_earlier_attempts(attempt, spec, tools)
-        made += await tools.engine.make_volumes(spec.volumes, names.prefixed(names.place(tools.worker, spec)))
+        made += await tools.engine.make_volumes(spec.volumes, prefixed(names.place(tools.worker, spec)))
         yield
     except BaseException as error:
         # Once the bot was asked, it may have switched: then only its own answer says that the release may

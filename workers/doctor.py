@@ -18,6 +18,7 @@ from workers.disk import people
 from workers.engine.buildkit import find_builder
 from workers.engine.docker import DockerEngine
 from workers.engine.engine import EngineDown
+from workers.engine.limits import own_limit
 from workers.failure import Failure
 from workers.registry import ecr
 from workers.registry.patience import Patience
@@ -30,7 +31,8 @@ _HASTE = Patience(tries=2)
 async def checks(settings: Settings) -> AsyncIterator[Check]:
     """Each part's check, as it is done."""
     yield await _engine()
-    yield await _builder()
+    async for check in _builder(settings):
+        yield check
     yield await _queue(settings)
     async for check in _registries(settings):
         yield check
@@ -45,12 +47,15 @@ async def _engine() -> Check:
         return Check("engine", False, str(error), todo)
 
 
-async def _builder() -> Check:
-    builder = (await find_builder(os.environ, "blacktree-doctor-")).description
-    if "classic" in builder:
+async def _builder(settings: Settings) -> AsyncIterator[Check]:
+    builder = await find_builder(os.environ, "blacktree-doctor-", own_limit(settings))
+    if "classic" in builder.description:
         todo = "install docker buildx: without BuildKit there are no build secrets and less caching"
-        return Check("BuildKit", False, f"none; images are built by {builder}", todo)
-    return Check("BuildKit", True, builder)
+        yield Check("BuildKit", False, f"none; images are built by {builder.description}", todo)
+    else:
+        yield Check("BuildKit", True, builder.description)
+    # No fault: a laptop's engine in a virtual machine builds well, if not within limits.
+    yield Check("build limits", True, builder.limits)
 
 
 async def _queue(settings: Settings) -> Check:

@@ -44,9 +44,10 @@ from workers.deploy import deploy
 from workers.engine.buildkit import find_builder
 from workers.engine.docker import DockerEngine
 from workers.engine.engine import EngineDown
+from workers.engine.limits import own_limit
 from workers.registry.registries import Registries
 from workers.stop import stop
-from workers.tools import Tools, build_limits
+from workers.tools import Tools
 
 _ASKING = 10.0  # seconds for one question to git
 _INSTANCE = "run"
@@ -289,16 +290,17 @@ async def _tools(
         await engine.about()
     except EngineDown as error:
         raise ConfigError(f"{error}: start Docker, or set DOCKER_HOST to where it is") from None
+    prefix = janitor.config_prefix(settings.worker, settings.data_dir)
     return Tools(
         worker=settings.worker,
         address=settings.worker_address,
         engine=engine,
-        builder=await find_builder(environ, janitor.config_prefix(settings.worker, settings.data_dir)),
+        builder=await find_builder(environ, prefix, own_limit(settings)),
         queue=here,
         environ=environ,
         mirrors=sources,
         registries=Registries(settings),
-        build_limits=build_limits(settings),
+        build_limit=own_limit(settings),
     )
 
 

@@ -14,6 +14,7 @@ from config.settings import Settings
 from workers.contract.queue import WorkerQueue
 from workers.engine.buildkit import find_builder
 from workers.engine.docker import DockerEngine
+from workers.engine.limits import own_limit
 from workers.janitor import config_prefix
 from workers.worker import Worker
 
@@ -49,7 +50,7 @@ def worker(settings: Settings, queue: WorkerQueue, environ: Mapping[str, str] = 
         settings,
         queue,
         DockerEngine(environ, prefix),
-        builder=lambda: find_builder(environ, prefix),
+        builder=lambda: find_builder(environ, prefix, own_limit(settings)),
         environ=environ,
     )
 

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 
 from workers.contract.messages import AttemptRef, DeploySpec
-from workers.engine.engine import PREFIX
+from workers.engine.engine import PREFIX, prefixed
 
 JOB = PREFIX + "job"  # the label that tells whose doing it is
 RELEASE = PREFIX + "release"
@@ -38,12 +38,8 @@ def labels(worker: str, spec: DeploySpec, ref: AttemptRef) -> dict[str, str]:
 
 
 def release_labels(spec: DeploySpec) -> dict[str, str]:
-    """Labels, with their prefix, of what serves: its release, and how it is ended."""
-    return prefixed({"release": spec.release, "grace": f"{spec.grace:g}"})
-
-
-def prefixed(told: Mapping[str, str]) -> dict[str, str]:
-    return {PREFIX + name: value for name, value in told.items()}
+    """Labels, with their prefix, of what serves: its release, and how it is ended and restarted."""
+    return prefixed({"release": spec.release, "grace": f"{spec.grace:g}", "restart": spec.restart})
 
 
 def grace(labels: Mapping[str, str]) -> float:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterable
 from workers import names
 from workers.attempt import Attempt
 from workers.contract.messages import DeploySpec, Step
-from workers.engine.engine import EngineDown
+from workers.engine.engine import EngineDown, prefixed
 from workers.engine.services import Service, ServiceSpec, Task
 from workers.failure import Failure, final, user
 from workers.health import unhealthy
@@ -88,7 +88,7 @@ def ordered(spec: DeploySpec, attempt: Attempt, port: int, tools: Tools) -> Serv
         networks=[names.shared_overlay(spec.instance, spec.repository, shared) for shared in spec.networks],
         labels={**names.labels(tools.worker, spec, attempt.ref), **names.release_labels(spec)},
         # None of a worker's: what those find by its label they take for containers of their own.
-        task_labels={**spec.labels, **names.prefixed({"task": name, "release": spec.release})},
+        task_labels={**spec.labels, **prefixed({"task": name, "release": spec.release})},
         place=place,
         alias=spec.environment,
         volumes=spec.volumes,

@@ -19,13 +19,14 @@ from workers.attempt import Attempt
 from workers.contract.messages import AttemptRef, Cancel, Heartbeat, Order
 from workers.contract.queue import QueueDown, WorkerQueue
 from workers.engine.engine import Builder, Engine, EngineDown
+from workers.engine.limits import own_limit
 from workers.heartbeat import Heart, Key
 from workers.mirrors import Mirrors
 from workers.registry.registries import Registries
 from workers.room import Room
 from workers.running import Cause, Running
 from workers.slot import Slot
-from workers.tools import Tools, build_limits
+from workers.tools import Tools
 
 log = structlog.get_logger()
 
@@ -74,6 +75,7 @@ class Worker:
                 queue=await self._connected(),
                 engine=await self._engine.about(),
                 builder=tools.builder.description,
+                limits=tools.builder.limits,
                 pool=settings.worker_pool,
                 slots=settings.worker_slots,
             )
@@ -117,7 +119,7 @@ class Worker:
             environ=self._environ,
             mirrors=self._mirrors,
             registries=Registries(self._settings),
-            build_limits=build_limits(self._settings),
+            build_limit=own_limit(self._settings),
         )
 
     async def _connected(self) -> str:

@@ -8,6 +8,7 @@ from tests.github.model import Deployment
 from tests.instance import Instance
 from tests.integration.conftest import PAGE, Developer, dockerfile, visit
 from tests.parts.engine import Engine
+from tests.workers.test_deploy import serving
 
 
 async def test_a_push_becomes_a_running_container_and_github_is_told(
@@ -72,6 +73,28 @@ async def test_an_unhealthy_release_never_gets_traffic_and_is_removed(
     assert (await developer.status(bad, "blacktree/deploy (production)", "failure")).startswith("check: ")
     assert (await visit(url)).strip() == "good"
     await blacktree.until(lambda: _containers(clean_engine, 1), "one container to be left")
+
+
+async def test_without_a_proxy_an_environment_keeps_its_port_its_volume_and_what_served(
+    developer: Developer, blacktree: Instance
+) -> None:
+    await blacktree.start("up", proxy="none")
+    await blacktree.ready()
+    serve = "echo run >> /data/runs; cp /data/runs /www/index.html; exec httpd -f -p 8080 -h /www"
+    web = dockerfile().partition("CMD")[0] + f'CMD ["sh", "-c", "{serve}"]\n'
+    file = "environments: {production: {volumes: {data: /data}}}\n"
+    first = await developer.push({"Dockerfile": web, ".blacktree.yml": file})
+    url = await developer.status(first, "blacktree/deploy (production)", "success")
+
+    second = await developer.push({PAGE: "second"})
+
+    assert await developer.status(second, "blacktree/deploy (production)", "success") == url
+    assert await visit(url.removeprefix("Live at ")) == "run\n" * 2
+    bad = await developer.push({"Dockerfile": web.replace("exec httpd", "exit 3; httpd")})
+    await developer.status(bad, "blacktree/deploy (production)", "failure")
+    await serving(url.removeprefix("Live at http://"), "run\n" * 4)
+    (job,) = (job for job in await blacktree.jobs() if (job["kind"], job["state"]) == ("deploy", "failed"))
+    assert "there is downtime: without a proxy" in await blacktree.text(f"/jobs/{job['id']}/log")
 
 
 async def test_a_pull_request_has_a_preview_and_one_comment_until_it_is_closed(

@@ -27,12 +27,13 @@ class Dockerd:
 
     client: docker.DockerClient
 
-    def __init__(self, size: str = "1g") -> None:
+    def __init__(self, size: str = "1g", *flags: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="blacktree-dockerd-"))
         self.url = f"unix://{self.folder / 'socket'}"
         self.disk = self.folder / "data"
         self._address = str(self.folder / "containerd")
         self._size = size
+        self._flags = flags
         self._bridge = f"bt{os.getpid()}{random.randrange(100)}"[-15:]
         self._network = f"10.{random.randrange(220, 250)}.{random.randrange(0, 250, 2)}"
         self._containerd: Child | None = None
@@ -80,7 +81,7 @@ class Dockerd:
             "dockerd", "--data-root", str(self.disk), "--exec-root", str(self.folder / "exec"),
             "--pidfile", str(self.folder / "pid"), "--host", self.url, "--bridge", self._bridge,
             "--containerd", self._address, "--iptables=false",
-            "--default-address-pool", f"base={pool},size=28",
+            "--default-address-pool", f"base={pool},size=28", *self._flags,
         ]  # fmt: skip
         self._dockerd = Child(argv, os.environ, self.folder, self.folder / "log")
         wait_for(self._answers, f"dockerd ({self.folder / 'log'}) answers", _START)

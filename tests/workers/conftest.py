@@ -20,9 +20,10 @@ from workers.contract.memory import MemoryQueue
 from workers.engine.buildkit import find_builder
 from workers.engine.docker import DockerEngine
 from workers.engine.engine import Builder
+from workers.engine.limits import own_limit
 from workers.mirrors import Mirrors
 from workers.registry.registries import Registries
-from workers.tools import Tools, build_limits
+from workers.tools import Tools
 from workers.worker import Worker
 
 
@@ -74,7 +75,7 @@ async def tools(name: str, queue: MemoryQueue, docker_engine: DockerEngine, sett
         os.environ,
         Mirrors(settings.data_dir / "mirrors", os.environ),
         Registries(settings),
-        build_limits(settings),
+        own_limit(settings),
     )
 
 

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,10 +26,7 @@ from workers.contract.messages import (
     Stopped,
     Succeeded,
 )
-from workers.engine import buildkit
-from workers.engine.engine import BuildOrder
 from workers.engine.login import places
-from workers.tools import Tools
 
 pytestmark = pytest.mark.usefixtures("worker", "credentials")
 
@@ -322,24 +318,3 @@ async def test_a_build_cancelled_in_any_step_leaves_nothing(
                 await asyncio.sleep(0.02)
         between.gate.set()
         assert registry.tags(f"{name}/shop") == [], "no tag was moved"
-
-
-async def test_the_classic_builder_does_the_same(
-    tools: Tools, tmp_path: Path, name: str, base: str, engine: Engine
-) -> None:
-    builder = await buildkit.find_builder(
-        {**os.environ, "DOCKER_HOST": "unix:///nowhere"}, f"blacktree-{name}-"
-    )
-    assert "classic" in builder.description
-    assert isinstance(builder, buildkit.CliBuilder)
-    builder._environ = os.environ
-    (tmp_path / "Dockerfile").write_text(f"FROM {base}\nRUN echo working; exit 3\n")
-    lines: list[str] = []
-    order = BuildOrder(tmp_path, tmp_path / "Dockerfile", f"{name}/shop:x", None, {}, {}, tmp_path)
-    with pytest.raises(Exception, match=r"Dockerfile step \[2/2\] RUN echo working; exit 3: exit code 3"):
-        await builder.build(order, [], lines.append)
-    assert "working\n" in lines
-    (tmp_path / "Dockerfile").write_text(f"FROM {base}\nRUN true\n")
-    await builder.build(order, [], lines.append)
-    assert tags(engine, name) == [f"{name}/shop:x"]
-    await tools.engine.untag(f"{name}/shop:x")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -59,6 +60,16 @@ async def page(address: str) -> str:
         return (await client.get(f"http://{address}/")).text
 
 
+async def serving(address: str, text: str) -> None:
+    """Returns once `address` answers with `text`."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(httpx2.HTTPError):
+                assert await page(address) == text
+                return
+            await asyncio.sleep(0.1)
+
+
 def in_volume(engine: Engine, base: str, volume: str, command: list[str]) -> bytes:
     """The output of a command that sees a volume as /data."""
     said: bytes = engine.client.containers.run(
@@ -82,7 +93,7 @@ async def test_a_healthy_release_is_switched_to(bot: Bot, engine: Engine, base: 
     [container] = engine.containers(f"io.blacktree.worker={name}")
     host = container.attrs["HostConfig"]
     assert (host["Memory"], host["NanoCpus"], host["PidsLimit"]) == (64 * 2**20, 500_000_000, 50)
-    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    assert host["RestartPolicy"]["Name"] == "always"
     assert host["Init"] is True
     assert "no-new-privileges" in host["SecurityOpt"]
     assert "COLOUR=green" in container.attrs["Config"]["Env"]
@@ -377,11 +388,11 @@ async def test_without_a_proxy_the_port_stays_and_the_log_says_that_there_is_dow
     ended = await bot.run("r3", spec(base, "r3", "exit 5", serving="r2", **told))
 
     assert isinstance(ended.result, Failed)
-    assert await page(f"127.0.0.1:{port}") == "r2\n"
+    await serving(f"127.0.0.1:{port}", "r2\n")
     assert "serves again" in bot.log("r3")
     [container] = engine.containers(f"io.blacktree.worker={name}")
     assert not str(container.name).endswith(".aside")
-    assert container.attrs["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert container.attrs["HostConfig"]["RestartPolicy"]["Name"] == "always"
     assert len(engine.volumes(f"io.blacktree.worker={name}")) == 1
 
 

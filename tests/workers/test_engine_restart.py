@@ -16,7 +16,8 @@ from tests.workers.test_build import left, spec
 from tests.workers.test_process import alive
 from workers.contract.memory import MemoryQueue
 from workers.contract.messages import Credentials, Failed, Fault, Succeeded
-from workers.engine.buildkit import CliBuilder, find_builder
+from workers.engine.buildkit import find_builder
+from workers.engine.cli import CliBuilder
 from workers.engine.docker import DockerEngine
 from workers.worker import Worker
 

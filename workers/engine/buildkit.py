@@ -1,126 +1,137 @@
-"""Builders: buildx, else a docker CLI that speaks BuildKit by itself, else the classic builder."""
+"""Which builder a machine has: buildx, else a docker CLI's own BuildKit, else the classic one."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import structlog
 
 from workers import process
-from workers.contract.messages import RegistryLogin
-from workers.engine.engine import Builder, BuildOrder, Built
-from workers.engine.login import docker_config, own_config
-from workers.engine.progress import Progress, digest_in, transfer_failure
+from workers.engine.arguments import Kind, Way
+from workers.engine.cgroups import Limit, tree
+from workers.engine.cli import CliBuilder, child_environment
+from workers.engine.engine import Builder
+from workers.engine.limits import SHARED, ByArguments, Limits, NotHeld, one_group, own_groups
+from workers.engine.login import own_config
 
 log = structlog.get_logger()
 
 _ASKING = 10.0  # seconds
-# What a docker CLI or git may read of the worker's environment. Everything else stays out.
-_PASSED = re.compile(
-    r"^(PATH|HOME|TMPDIR|LANG|DOCKER_(HOST|CONTEXT|CERT_PATH|TLS_VERIFY|API_VERSION)|BUILDX_BUILDER|"
-    r"SSL_CERT_(FILE|DIR)|(https?|all|no)_proxy|(HTTPS?|ALL|NO)_PROXY|XDG_RUNTIME_DIR|SSH_AUTH_SOCK)$"
-)
+_ANY = Limit()
+_OWN_SINCE, _OWN_UNTIL = (18, 9), (23, 0)
+_PARENT_SINCE = (23, 0)  # of engines whose BuildKit heeds --cgroup-parent
 
 
-class CliBuilder:
-    """A docker CLI: `build` is its way of building."""
+async def find_builder(
+    environ: Mapping[str, str],
+    prefix: str,
+    limit: Limit = _ANY,
+    *,
+    kinds: Sequence[Kind] = tuple(Kind),
+    shared: str = SHARED,
+) -> Builder:
+    """The best builder of this machine, holding each build to `limit`.
 
-    def __init__(
-        self,
-        cli: Sequence[str],
-        build: Sequence[str],
-        description: str,
-        environ: Mapping[str, str],
-        prefix: str,
-        extra: Mapping[str, str],
-    ) -> None:
-        self.description = description
-        self._cli = cli
-        self._build = build
-        self._environ = environ
-        self._prefix = prefix
-        self._extra = extra
-
-    async def build(
-        self, order: BuildOrder, logins: Sequence[RegistryLogin], output: Callable[[str], None]
-    ) -> Built:
-        argv = [*self._build, "-f", str(order.dockerfile), "-t", order.tag]
-        argv += ["--target", order.target] if order.target else []
-        for flag, values in (("--build-arg", order.args), ("--label", order.labels)):
-            argv += [part for name, value in values.items() for part in (flag, f"{name}={value}")]
-        progress = Progress()
-
-        def read(piece: str) -> None:
-            output(piece)
-            progress.feed(piece)
-
-        ended = await self._run([*argv, str(order.context)], logins, read, {"TMPDIR": str(order.scratch)})
-        if ended.code != 0:
-            raise progress.failure(ended.code, order.dockerfile.name)
-        return Built()
-
-    async def push(
-        self, reference: str, logins: Sequence[RegistryLogin], output: Callable[[str], None]
-    ) -> str | None:
-        ended = await self._run([*self._cli, "push", reference], logins, output)
-        if ended.code != 0:
-            raise transfer_failure("push", reference, ended.tail)
-        return digest_in(ended.tail)
-
-    async def pull(
-        self, reference: str, logins: Sequence[RegistryLogin], output: Callable[[str], None]
-    ) -> None:
-        ended = await self._run([*self._cli, "pull", reference], logins, output)
-        if ended.code != 0:
-            raise transfer_failure("pull", reference, ended.tail)
-
-    async def _run(
-        self,
-        argv: Sequence[str],
-        logins: Sequence[RegistryLogin],
-        output: Callable[[str], None],
-        more: Mapping[str, str] | None = None,
-    ) -> process.Ended:
-        with docker_config(logins, self._environ, self._prefix) as where:
-            env = {**child_environment(self._environ), **self._extra, **where, **(more or {})}
-            return await process.run(argv, env=env, cwd=Path("/"), output=output)
-
-
-def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a child process gets of `environ`: nothing that Blacktree keeps secret."""
-    return {name: value for name, value in environ.items() if _PASSED.match(name)}
-
-
-async def find_builder(environ: Mapping[str, str], prefix: str) -> Builder:
-    """The best builder of this machine. `prefix` starts the names of its temporary folders."""
-    clis = list(_clis(environ.get("PATH", os.defpath)))
+    `prefix` starts the names of its temporary folders and control groups: what is left there of an earlier
+    worker goes now. `kinds` are the ones looked for, in the order of Kind; `shared` is the group in which
+    an engine runs all builds, if it has one.
+    """
     env = child_environment(environ) | {"DOCKER_CONFIG": str(own_config(environ))}
-    for cli in clis:
-        if version := await _asked([cli, "buildx", "version"], env):
-            build = [cli, "buildx", "build", "--load", "--progress=plain"]
-            words = version.split()
-            name = f"buildx {words[1] if len(words) > 1 else version} ({cli})"
-            return CliBuilder([cli], build, name, environ, prefix, {})
-    for cli in clis:
-        version = await _asked([cli, "version", "--format", "{{.Client.Version}} {{.Server.Version}}"], env)
-        if version and _own_buildkit(version):
-            build = [cli, "build", "--progress=plain"]
-            name = f"BuildKit of docker {version.split()[0]} ({cli})"
-            return CliBuilder([cli], build, name, environ, prefix, {"DOCKER_BUILDKIT": "1"})
-    log.warning("no BuildKit here: images are built by Docker's classic builder; install docker buildx")
+    clis = _clis(environ.get("PATH", os.defpath))
+    way, facts = await _way(clis, env, kinds)
+    if way.kind is Kind.CLASSIC:
+        log.warning("no BuildKit here: images are built by Docker's classic builder; install docker buildx")
+    limits = await _limits(way, facts, prefix, shared)
+    if not limits.enforced:
+        log.warning("builds are not limited", why=limits.description)
+    return CliBuilder(way, limits, limit, environ, prefix)
+
+
+async def _way(
+    clis: Sequence[str], env: Mapping[str, str], kinds: Sequence[Kind]
+) -> tuple[Way, Mapping[str, Any]]:
+    for cli in clis if Kind.BUILDX in kinds else ():
+        version = await _asked([cli, "buildx", "version"], env)
+        driver = version and await _asked([cli, "buildx", "inspect"], env)
+        if version and driver:
+            facts = await _facts(cli, env)
+            return _buildx(cli, version, driver, facts), facts
+    for cli in clis if Kind.OWN in kinds else ():
+        facts = await _facts(cli, env)
+        client = await _asked([cli, "version", "--format", "{{.Client.Version}}"], env)
+        if client and _OWN_SINCE <= _number(client) < _OWN_UNTIL and _engine(facts) >= _OWN_SINCE:
+            return Way(Kind.OWN, [cli], f"BuildKit of docker {client} ({cli})"), facts
     # -P: the current folder is no place to import from.
-    classic = [sys.executable, "-P", "-m", "workers.engine.classic"]
-    return CliBuilder(classic, [*classic, "build"], "Docker's classic builder", environ, prefix, {})
+    return Way(Kind.CLASSIC, [sys.executable, "-P", "-m", "workers.engine.classic"], Kind.CLASSIC.value), {}
 
 
-def _own_buildkit(versions: str) -> bool:
-    """From 23.0 on the CLI leaves BuildKit to buildx; engines have it since 18.09."""
-    numbers = [tuple(map(int, found)) for found in re.findall(r"(\d+)\.(\d+)\S*", versions)]
-    return len(numbers) == 2 and (18, 9) <= numbers[0] < (23, 0) and numbers[1] >= (18, 9)
+def _buildx(cli: str, version: str, inspected: str, facts: Mapping[str, Any]) -> Way:
+    # `github.com/docker/buildx v0.13.1 …`, and a table with `Driver: docker` in it
+    words = version.split()
+    found = re.search(r"^Driver:\s*(\S+)", inspected, re.M)
+    driver = found[1] if found else "docker"
+    containerd = any("io.containerd.snapshotter" in str(row) for row in facts.get("DriverStatus") or ())
+    return Way(
+        Kind.BUILDX,
+        [cli],
+        f"buildx {words[1] if len(words) > 1 else version}, driver {driver} ({cli})",
+        several=driver != "docker" or containerd,
+        loads=driver == "docker",
+    )
+
+
+async def _limits(way: Way, facts: Mapping[str, Any], prefix: str, shared: str) -> Limits:
+    if way.kind is Kind.CLASSIC:
+        return ByArguments()
+    if not way.loads:
+        todo = "give it limits where it is made (--driver-opt memory=…)"
+        return NotHeld(f"builds run in a builder of their own; {todo}")
+    elsewhere = not str(facts.get("endpoint")).startswith("unix://")
+    if elsewhere or facts.get("KernelVersion") != os.uname().release:
+        return NotHeld("the engine is on another machine; run the worker there")
+    found = tree(2 if str(facts.get("CgroupVersion")) == "2" else 1)
+    if found is None:
+        return NotHeld(
+            "this container does not see the machine's control groups;"
+            " give it `cgroup: host` and the volume /sys/fs/cgroup:/sys/fs/cgroup"
+        )
+    try:
+        if way.kind is Kind.BUILDX and _engine(facts) >= _PARENT_SINCE:
+            return await own_groups(found, prefix)
+        if facts.get("CgroupDriver") != "cgroupfs":
+            todo = "install Docker 23 or newer with docker buildx"
+            return NotHeld(f"this one has no place for limits where systemd owns the control groups; {todo}")
+        return await one_group(found, shared)
+    except OSError as error:
+        return NotHeld(
+            f"this process may not make control groups ({error}); run the worker as root, in a container"
+            " with `cgroup: host` and the volume /sys/fs/cgroup:/sys/fs/cgroup"
+        )
+
+
+async def _facts(cli: str, env: Mapping[str, str]) -> dict[str, Any]:
+    """What `docker info` tells, and the endpoint of this CLI; empty if the engine does not answer."""
+    told = await _asked([cli, "info", "--format", "{{json .}}"], env)
+    endpoint = await _asked([cli, "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], env)
+    try:
+        facts = json.loads(told or "")
+    except ValueError:
+        return {}
+    return {**facts, "endpoint": endpoint} if isinstance(facts, dict) else {}
+
+
+def _engine(facts: Mapping[str, Any]) -> tuple[int, ...]:
+    return _number(str(facts.get("ServerVersion") or ""))
+
+
+def _number(version: str) -> tuple[int, ...]:
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else (0,)
 
 
 def _clis(path: str) -> list[str]:

@@ -86,10 +86,6 @@ def holds_socket(path: str, engine: str) -> bool:
     )
 
 
-def prefixed(labels: Mapping[str, str]) -> dict[str, str]:
-    return {PREFIX + name: value for name, value in labels.items()}
-
-
 def image(found: Mapping[str, Any]) -> Image:
     """An image from its inspection."""
     config = found.get("Config") or {}

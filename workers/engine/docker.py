@@ -36,6 +36,9 @@ T = TypeVar("T")
 _TIMEOUT = 30  # seconds for one answer of the engine
 _REMOVING = 60  # seconds for one answer while it removes what may be many gigabytes
 _LOOK = 0.1  # seconds between two looks at a command that runs
+# With unless-stopped an engine that was killed takes its containers for stopped by somebody, once it is back
+# (seen with 20.10 beside a containerd of its own). What is to be stopped, we stop for good.
+_POLICIES = {"unless-stopped": "always", "on-failure": "on-failure", "no": "no"}
 _EVENTS = ["start", "die", "oom", "health_status"]
 _LAST_OUTPUT = 5.0  # seconds that the output of a command that has ended may take to arrive
 
@@ -112,7 +115,7 @@ class DockerEngine:
             await asyncio.sleep(_LOOK)
 
     async def keep(self, container: str, policy: str) -> None:
-        kept: Any = {"Name": policy}
+        kept: Any = {"Name": _POLICIES[policy]}
         await self._do(lambda client: client.containers.get(container).update(restart_policy=kept))
 
     async def stop(self, container: str, grace: float) -> None:

@@ -15,6 +15,11 @@ from workers.engine.services import Swarm
 PREFIX = "io.blacktree."
 
 
+def prefixed(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels as the engine knows them, so that they are nobody else's."""
+    return {PREFIX + name: value for name, value in labels.items()}
+
+
 class EngineDown(Exception):
     """The engine does not answer. Its text says which, and why."""
 
@@ -223,6 +228,7 @@ class BuildOrder:
     labels: Mapping[str, str]
     scratch: Path  # for temporary files
     platforms: Sequence[str] = ()  # the engine's own if empty
+    push_to: str | None = None  # NAME:TAG in a registry, where an image for several platforms goes at once
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     ssh_key: str | None = field(default=None, repr=False)  # for --mount=type=ssh
     memory: int | None = None  # bytes; the builder's own limit if None
@@ -251,6 +257,7 @@ class Builder(Protocol):
     """
 
     description: str  # for people
+    limits: str  # what one build may use, for people, or why that is not enforced
 
     async def build(
         self, order: BuildOrder, logins: Sequence[RegistryLogin], output: Callable[[str], None]

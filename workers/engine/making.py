@@ -137,7 +137,7 @@ def remove_networks(client: docker.DockerClient, found: Iterable[dict[str, Any]]
     """Those of `found` that no container has."""
     for row in found:
         # The engine itself would remove one whose containers are stopped, and they could not start again.
-        used = client.api.containers(all=True, filters={"network": row["Id"]})
+        used = client.api.containers(all=True, filters={"network": row["Name"]})
         if row["Driver"] == "bridge" and not used:
             with contextlib.suppress(APIError):  # in use all the same
                 client.api.remove_network(row["Id"])

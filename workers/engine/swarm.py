@@ -16,8 +16,7 @@ from docker.types import SecretReference
 
 from workers.contract.messages import RegistryLogin
 from workers.engine import swarm_specs
-from workers.engine.containers import prefixed
-from workers.engine.engine import PREFIX
+from workers.engine.engine import PREFIX, prefixed
 from workers.engine.making import named, sentence
 from workers.engine.services import Service, ServiceSpec
 from workers.failure import user

@@ -20,7 +20,7 @@ from docker.types import (
 )
 
 from workers.engine import containers
-from workers.engine.engine import PREFIX
+from workers.engine.engine import PREFIX, prefixed
 from workers.engine.services import Service, ServiceSpec, Task
 
 _SECOND = 10**9  # nanoseconds
@@ -89,7 +89,7 @@ def _task(spec: ServiceSpec, secrets: list[SecretReference], engine: str) -> Tas
 
 def _container(spec: ServiceSpec, secrets: list[SecretReference], engine: str) -> ContainerSpec:
     files = {f"{name}_FILE": f"/run/secrets/{name}" for name in spec.secrets if spec.secrets[name]}
-    mounts = containers.mounts(spec.volumes, spec.mounts, engine, containers.prefixed(spec.place))
+    mounts = containers.mounts(spec.volumes, spec.mounts, engine, prefixed(spec.place))
     if spec.read_only:
         mounts += [Mount(path, None, type="tmpfs", tmpfs_mode=0o1777) for path in containers.SCRATCH]
     container = ContainerSpec(
