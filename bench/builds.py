@@ -28,14 +28,16 @@ cd "$WORK"
 
 
 def dockerfile(nonce: str) -> str:
-    """A step that works for some seconds, as compilers do, then the source."""
-    work = "for i in 1 2 3 4 5 6; do head -c 48000000 /dev/urandom | gzip > /layer.$i; done"
+    """A step that works and waits for some seconds, as compilers and downloads do, then the source."""
+    work = "for i in 1 2 3 4; do head -c 12000000 /dev/urandom | gzip | gzip >/layer.$i; done; sleep 3"
     return "\n".join(
         [
             f"FROM {BASE_IMAGE}",
             f"RUN echo {nonce} && {work}",
             "COPY assets /assets",
             "COPY source /source",
+            "EXPOSE 8080",
+            'CMD ["httpd", "-f", "-p", "8080", "-h", "/assets"]',
             "",
         ]
     )
@@ -45,7 +47,9 @@ async def main() -> None:
     """Print the three figures."""
     assets = {f"assets/{number}.txt": uuid.uuid4().hex * 32_768 for number in range(_ASSETS)}
     files = {"Dockerfile": dockerfile("first"), "source": "first", **assets}
-    async with world({**files, ".blacktree.yml": "environments: {ci: {branch: main}}\n"}) as here:
+    async with world(
+        {**files, ".blacktree.yml": "environments: {production: {stability: 0, drain: 1}}\n"}
+    ) as here:
         await script(
             'echo "$PASSWORD" | "$DOCKER" login --username "$NAME" --password-stdin "$HOST"',
             DOCKER=docker(), NAME=here.registry.username, PASSWORD=here.registry.password,

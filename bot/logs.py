@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import os
 import re
 import shutil
 import time
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-_LENGTHS_KEPT = 1024
+import structlog
+
+log = structlog.get_logger()
+
+BUDGET = 32 * 1024 * 1024  # bytes of one log, which its worker keeps to
+_ENDS_KEPT = 1024
+_BLOCK = 256 * 1024  # bytes that are read at once
+_LONGEST_TAIL = 1024 * 1024  # bytes
 _JUST_NOW = 3600.0  # seconds: a job may have begun since somebody looked
 _JOB = re.compile(r"^\d{1,18}-\d{1,6}$")
+_FULL = "\n[The rest of this log is not kept: it is larger than LOG_BUDGET allows]\n"
 
 
 class LogStore(Protocol):
@@ -21,45 +33,89 @@ class LogStore(Protocol):
     async def append(self, job: str, attempt: int, offset: int, text: str) -> None:
         """Add `text` after `offset` characters; what is there already is not added twice."""
 
-    async def read(self, job: str, attempt: int) -> str:
-        """All there is of an attempt's log."""
+    def read(self, job: str, attempt: int, start: int = 0) -> AsyncIterator[bytes]:
+        """The UTF-8 that is there now of an attempt's log, from byte `start` on, in parts."""
+
+    async def tail(self, job: str, attempt: int, lines: int) -> str:
+        """The last `lines` lines of an attempt's log, as far as they are not longer than a megabyte."""
 
     async def keep_only(self, jobs: set[str]) -> None:
         """Forget the logs of all other jobs."""
 
 
-class FileLogs:
-    """A file for each attempt, below `folder`."""
+@dataclass(frozen=True)
+class _End:
+    characters: int
+    size: int  # bytes
 
-    def __init__(self, folder: Path) -> None:
+
+class FileLogs:
+    """A file for each attempt, below `folder`; each of little more than `budget` bytes, whatever is sent."""
+
+    def __init__(self, folder: Path, budget: int = BUDGET) -> None:
         self._folder = folder
+        self._most = budget + budget // 8 + 1024 * 1024
         self._lock = asyncio.Lock()
-        self._lengths: OrderedDict[Path, int] = OrderedDict()
+        self._ends: OrderedDict[Path, _End] = OrderedDict()
 
     async def append(self, job: str, attempt: int, offset: int, text: str) -> None:
         file = self._file(job, attempt)
         async with self._lock:
-            if file not in self._lengths:
-                self._lengths[file] = await asyncio.to_thread(lambda: len(_read(file)))
-            there = self._lengths.pop(file)
-            new = _missing(offset, there) + text[max(0, there - offset) :]
-            await asyncio.to_thread(_append, file, new)
-            self._lengths[file] = there + len(new)
-            while len(self._lengths) > _LENGTHS_KEPT:
-                self._lengths.popitem(last=False)
+            end = self._ends.pop(file, None)
+            self._ends[file] = await asyncio.to_thread(_append, file, end, offset, text, self._most)
+            while len(self._ends) > _ENDS_KEPT:
+                self._ends.popitem(last=False)
 
-    async def read(self, job: str, attempt: int) -> str:
-        return await asyncio.to_thread(_read, self._file(job, attempt))
+    async def read(self, job: str, attempt: int, start: int = 0) -> AsyncIterator[bytes]:
+        file = self._file(job, attempt)
+        size = await asyncio.to_thread(_size, file)
+        while start < size and (part := await asyncio.to_thread(_part, file, start, size)):
+            yield part
+            start += len(part)
+
+    async def tail(self, job: str, attempt: int, lines: int) -> str:
+        return await asyncio.to_thread(_tail, self._file(job, attempt), lines)
 
     async def keep_only(self, jobs: set[str]) -> None:
         async with self._lock:
             await asyncio.to_thread(_keep_only, self._folder, jobs)
-            self._lengths.clear()
+            self._ends.clear()
 
     def _file(self, job: str, attempt: int) -> Path:
         if not _JOB.fullmatch(job):
             raise ValueError(f"{job!r} is no job's id")
         return self._folder / job / f"{attempt}.log"
+
+
+def _append(file: Path, known: _End | None, offset: int, text: str, most: int) -> _End:
+    end = known or _end(file)
+    if end.size >= most or offset > most:
+        log.warning("log lines refused", file=file.name, job=file.parent.name, offset=offset)
+        return end
+    new = _missing(offset, end.characters) + text[max(0, end.characters - offset) :]
+    data = new.encode(errors="replace")
+    if end.size + len(data) > most:
+        data = data[: most - end.size].decode(errors="ignore").encode() + _FULL.encode()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("ab") as opened:
+        opened.write(data)
+    return _End(end.characters + len(new), end.size + len(data))
+
+
+def _end(file: Path) -> _End:
+    """Where a file ends that an earlier process may have been killed at writing, within a character even."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    characters = 0
+    try:
+        with file.open("rb") as opened:
+            while part := opened.read(_BLOCK):
+                characters += len(decoder.decode(part))
+    except FileNotFoundError:
+        return _End(0, 0)
+    size = file.stat().st_size
+    if torn := len(decoder.getstate()[0]):
+        os.truncate(file, size - torn)
+    return _End(characters, size - torn)
 
 
 def _missing(offset: int, there: int) -> str:
@@ -68,10 +124,31 @@ def _missing(offset: int, there: int) -> str:
     return f"[{gap} characters of the log are lost]\n".rjust(gap)[:gap] if gap > 0 else ""
 
 
-def _append(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8", newline="") as opened:
-        opened.write(text)
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _part(file: Path, start: int, stop: int) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            opened.seek(start)
+            return opened.read(min(_BLOCK, stop - start))
+    except FileNotFoundError:  # its retention ended meanwhile
+        return b""
+
+
+def _tail(file: Path, lines: int) -> str:
+    start = size = _size(file)
+    text = b""
+    while start > 0 and len(text) < _LONGEST_TAIL and text.count(b"\n") <= lines:
+        stop, start = start, max(0, start - _BLOCK)
+        text = _part(file, start, stop) + text
+    body = text[-_LONGEST_TAIL:].decode(errors="ignore")
+    end = "\n" if body.endswith("\n") else ""
+    return "\n".join(body.removesuffix("\n").split("\n")[-lines:]) + end if size and lines else ""
 
 
 def _keep_only(folder: Path, jobs: set[str]) -> None:
@@ -79,11 +156,3 @@ def _keep_only(folder: Path, jobs: set[str]) -> None:
     for place in folder.glob("*-*"):
         if place.name not in jobs and place.stat().st_mtime < untouched:
             shutil.rmtree(place)
-
-
-def _read(file: Path) -> str:
-    try:
-        with file.open(encoding="utf-8", errors="replace", newline="") as opened:
-            return opened.read()
-    except FileNotFoundError:
-        return ""

@@ -41,6 +41,7 @@ from bot.web.places import Places
 from bot.web.visitors import Visitors
 from bot.webhooks import Receiver
 from config.errors import ConfigError
+from config.fields import size_bytes
 from config.settings import Settings
 from workers.contract.memory import MemoryQueue
 from workers.contract.queue import BotQueue
@@ -142,7 +143,7 @@ async def _working(settings: Settings, store: Store, queue: BotQueue, held: Secr
     """A bot that has all that it needs; gives its URL."""
     secrets = webhook_secrets(settings)
     async with GitHub.connected(settings) as github:
-        logs = FileLogs(settings.data_dir / "logs")
+        logs = FileLogs(settings.data_dir / "logs", size_bytes(settings.log_budget))
         progress = Progress(store, logs)
         receiver = Receiver(store, secrets)
         visitors = Visitors(store, settings, lambda environment: quiet.wake(store, environment))

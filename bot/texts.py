@@ -17,7 +17,7 @@ MOST_STATUS = 140  # characters; GitHub refuses a longer description with a 422
 MOST_COMMENT = 60_000  # characters; GitHub's limit is 65,536
 MARKER = "<!-- blacktree:living-comment -->"
 
-_TAIL_LINES = 30
+TAIL_LINES = 30
 _TAIL_WIDTH = 300  # characters of a line
 
 _DOING = {Kind.BUILD: "Building", Kind.DEPLOY: "Deploying", Kind.STOP: "Stopping"}
@@ -149,7 +149,7 @@ def fenced(text: str) -> str:
 
 def tail(log: str) -> str:
     """The end of a log, as much as a comment shows of it."""
-    lines = log.replace("\r\n", "\n").replace("\0", "").splitlines()[-_TAIL_LINES:]
+    lines = log.replace("\r\n", "\n").replace("\0", "").splitlines()[-TAIL_LINES:]
     return "\n".join(line if len(line) <= _TAIL_WIDTH else f"{line[:_TAIL_WIDTH]}…" for line in lines)
 
 

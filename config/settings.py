@@ -21,6 +21,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -189,8 +190,9 @@ class Settings(BaseModel):
         "build_memory", "disk_free", "cache_budget", "image_budget", "mirror_budget", "log_budget"
     )
     @classmethod
-    def _size(cls, text: str) -> str:
-        if text and not SIZE.fullmatch(text):
+    def _size(cls, text: str, info: ValidationInfo) -> str:
+        optional = info.field_name == "build_memory"
+        if not (SIZE.fullmatch(text) or (optional and not text)):
             raise ValueError("must be a size such as 512m or 20g")
         return text
 

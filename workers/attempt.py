@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import shutil
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from workers.contract.messages import (
 )
 from workers.engine.engine import EngineDown
 from workers.failure import DISK_FULL, Failure
-from workers.logs import LogSink
+from workers.logs import BUDGET, LogSink
 
 log = structlog.get_logger()
 
@@ -49,12 +50,14 @@ class Attempt:
         credentials: Credentials,
         folder: Path,
         tell: Tell,
+        log_budget: int = BUDGET,
     ) -> None:
+        """`log_budget`: bytes that its log may have."""
         self.ref = ref
         self.spec = spec
         self.credentials = credentials
         self.folder = folder  # made and removed by `opened`
-        self.log = LogSink(tell, ref.job, ref.attempt, credentials.secrets())
+        self.log = LogSink(tell, ref.job, ref.attempt, credentials.secrets(), log_budget)
         self.steps: list[StepReport] = []
         self.committing = False
         self._tell = tell
@@ -133,11 +136,12 @@ class Attempt:
         """What no part of the story expected."""
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return self._failed(Fault.OURS, DISK_FULL, "The worker's disk is full")
-        log.error("attempt broke", exc_info=error)
+        log.error("attempt broke", exception=self.log.masked("".join(traceback.format_exception(error))))
         sentence = f"The worker failed unexpectedly ({type(error).__name__}); see its log"
         return self._failed(Fault.OURS, "internal", sentence)
 
     def _failed(self, fault: Fault, reason: str, sentence: str) -> Failed:
+        sentence = self.log.masked(sentence)  # it may quote what was printed
         self.log.line(f"✗ {sentence}")
         return Failed(fault=fault, reason=reason, sentence=sentence, step=self.step_now)
 

@@ -168,7 +168,6 @@ async def _temporary_tag(attempt: Attempt, spec: BuildSpec, tools: Tools) -> Asy
 async def _built(
     attempt: Attempt, spec: BuildSpec, source: Checkout, tag: str, tools: Tools, registry: Registry
 ) -> tuple[Image, Built]:
-    attempt.log.line(f"built by {tools.builder.description}")
     order = BuildOrder(
         context=_inside(source.folder, spec.context, "context"),
         dockerfile=_dockerfile(source.folder, spec),
@@ -193,8 +192,6 @@ async def _built(
     image = await tools.engine.image(tag)
     if image is None:
         raise ours("build_broken", "The builder succeeded, but the engine does not have the image")
-    if built.layers:
-        attempt.log.line(f"{built.cached} of {built.layers} layers from cache")
     return image, built
 
 

@@ -25,7 +25,7 @@ _SAFE = (
     "core.hooksPath=/dev/null", "core.fsmonitor=false", "core.untrackedCache=false", "credential.helper=",
     "gc.auto=0", "maintenance.auto=false", "http.lowSpeedLimit=1000", "http.lowSpeedTime=60",
 )  # fmt: skip
-_LONGEST = 10_000  # lines of an answer, or pieces of one (process.PIECE)
+_LONGEST = 4 * 1024 * 1024  # characters of an answer
 # Answers only for the place that the token is for: a redirect elsewhere gets nothing. The questions are
 # git's (credential.c) and Git LFS's (creds/creds.go), and are matched as wholes: a hostile URL can hold
 # anything, but what stands before the last quote is the host that is spoken to.
@@ -141,16 +141,19 @@ class Git:
 
     async def ask(self, verb: str, *arguments: str) -> str:
         """What git answers, all of it, without the last newline. Raises GitFailed."""
-        pieces: list[str] = []
+        blocks: list[str] = []
+        size = 0
 
-        def keep(piece: str) -> None:
-            if len(pieces) <= _LONGEST:
-                pieces.append(piece)
+        def keep(block: str) -> None:
+            nonlocal size
+            size += len(block)
+            if size <= _LONGEST:
+                blocks.append(block)
 
         await self.run(verb, *arguments, output=keep)
-        if len(pieces) > _LONGEST:
-            raise GitFailed(verb, f"the answer has more than {_LONGEST} lines")
-        return "".join(pieces).rstrip("\n")
+        if size > _LONGEST:
+            raise GitFailed(verb, f"the answer has more than {_LONGEST:,} characters")
+        return "".join(blocks).rstrip("\n")
 
     def _start(self, settings: Sequence[str]) -> list[str]:
         start = ["git", f"--git-dir={self.folder}"]

@@ -50,6 +50,7 @@ from workers.stop import stop
 from workers.tools import Tools
 
 _ASKING = 10.0  # seconds for one question to git
+_WHOLE = 2**50  # bytes of a log: whoever reads it as it comes gets all of it
 _INSTANCE = "run"
 _LOOK = 0.5  # seconds between two looks whether what is served still runs
 
@@ -192,7 +193,7 @@ class Pipeline:
         timeout: float | None,
     ) -> Ended:
         ref = AttemptRef(job=f"{spec.kind}-{name}", attempt=1)
-        attempt = Attempt(ref, spec, credentials, self._work / ref.job, tell)
+        attempt = Attempt(ref, spec, credentials, self._work / ref.job, tell, _WHOLE)
         async with attempt.opened():
             return Ended(name, await attempt.perform(story, timeout), attempt)
 

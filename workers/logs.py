@@ -1,23 +1,29 @@
-"""An attempt's log: masked, batched, bounded while nobody takes it."""
+"""An attempt's log: cleaned, masked, bounded, and told to the bot."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 import structlog
 
+from workers.bounded import MEMORY, Bounded
+from workers.cleaning import Cleaner
 from workers.contract.messages import LogChunk
 from workers.masking import Masker
 
 log = structlog.get_logger()
 
-CHUNK = 32 * 1024  # characters of one LogChunk
+CHUNK = 128 * 1024  # bytes, about, of one LogChunk: one is confirmed before the next goes
+BUDGET = 32 * 1024 * 1024  # bytes of a whole log
+_LEAST_BUDGET = 64 * 1024
+_RAW = 64 * 1024  # characters that are cleaned and masked at once
 _FLUSH = 0.3  # seconds
-_ROOM = 4 * 1024 * 1024  # characters kept while the queue is down
-_LAST = 5.0  # seconds that the end of a log may take to be told
+_MARK = 30.0  # seconds
+_LAST = 4.0  # seconds that the end of a log may take to be told
+_LAST_WORDS = 64 * 1024  # bytes of it that are told if that was not enough …
+_LAST_WORDS_IN = 1.0  # … and the seconds for that
 
 Tell = Callable[[LogChunk], Awaitable[None]]
 
@@ -26,106 +32,99 @@ class LogSink:
     """Takes text at any speed, without waiting; its pump tells the bot."""
 
     def __init__(
-        self, tell: Tell, job: str, attempt: int, secrets: Iterable[str] = (), room: int = _ROOM
+        self,
+        tell: Tell,
+        job: str,
+        attempt: int,
+        secrets: Iterable[str] = (),
+        budget: int = BUDGET,
+        memory: int = MEMORY,
     ) -> None:
+        """`budget`: bytes that the whole log may have; `memory`: that may wait here, compressed."""
         self._tell = tell
         self._job = job
         self._attempt = attempt
+        self._cleaner = Cleaner()
         self._masker = Masker(secrets)
         self._raw: list[str] = []
         self._raw_size = 0
-        self._waiting = Bounded(room)
+        self._line_open = False
+        self._waiting = Bounded(max(budget, _LEAST_BUDGET), memory)
         self._offset = 0
-        self._closing = asyncio.Event()
+        self._due = asyncio.Event()
+        self._closing = False
 
     def write(self, text: str) -> None:
         """Text as it came, newlines included."""
+        self._line_open = not text.endswith("\n") if text else self._line_open
         self._raw.append(text)
         self._raw_size += len(text)
-        if self._raw_size >= CHUNK:
-            self._mask()
+        if self._raw_size >= _RAW:
+            self._digest()
 
     def line(self, text: str) -> None:
-        """One whole line."""
-        self.write(text + "\n")
+        """A line of its own, whatever was written before."""
+        self.write(f"\n{text}\n" if self._line_open else f"{text}\n")
+
+    def masked(self, text: str) -> str:
+        """A text that leaves the worker by another way, as the log would show it."""
+        return self._masker.masked(text)
 
     @contextlib.asynccontextmanager
     async def pumped(self, last: float = _LAST) -> AsyncIterator[LogSink]:
-        """Tell the bot what is written inside; at the end wait at most `last` seconds for the rest."""
-        pump = asyncio.create_task(self._pump())
+        """Tell the bot what is written inside; at the end wait for the rest, `last` seconds and a little."""
+        pump = asyncio.create_task(self._pump(last))
         try:
             yield self
         finally:
-            self._closing.set()
+            self._closing = True
+            self._due.set()
             try:
-                await asyncio.wait({pump}, timeout=last)
+                await asyncio.wait({pump}, timeout=last + _LAST_WORDS_IN)
             finally:
                 if not pump.done():
                     pump.cancel()
                     log.warning("the end of a log is lost", job=self._job, attempt=self._attempt)
-                await asyncio.gather(pump, return_exceptions=True)
+                [ended] = await asyncio.gather(pump, return_exceptions=True)
+                if isinstance(ended, Exception):
+                    log.error("a log was not told", job=self._job, attempt=self._attempt, error=repr(ended))
 
-    async def _pump(self) -> None:
-        while not self._closing.is_set():
+    async def _pump(self, last: float) -> None:
+        loop = asyncio.get_running_loop()
+        marked = loop.time()
+        while not self._closing:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_FLUSH):
-                    await self._closing.wait()
-            await self._flush()
-        self._mask(final=True)
-        await self._flush()
+                    await self._due.wait()
+            self._due.clear()
+            self._digest()
+            while not self._closing and (text := self._waiting.take(CHUNK)):
+                await self._told(text)
+            if loop.time() > marked + _MARK:
+                marked = loop.time()
+                await self._told(self._waiting.mark())
+        await self._finish(loop.time() + last)
 
-    async def _flush(self) -> None:
-        self._mask()
-        while text := self._waiting.take(CHUNK):
-            await self._tell(LogChunk(job=self._job, attempt=self._attempt, offset=self._offset, text=text))
-            self._offset += len(text)
+    async def _finish(self, deadline: float) -> None:
+        """Tell the rest; of what is not told by the deadline, its end."""
+        self._digest()
+        self._waiting.put(self._masker.feed(self._cleaner.end()) + self._masker.end())
+        loop = asyncio.get_running_loop()
+        while text := self._waiting.take(CHUNK, last=True):
+            await self._told(text)
+            if loop.time() > deadline:
+                self._waiting.shorten(_LAST_WORDS)
+                deadline = float("inf")
 
-    def _mask(self, *, final: bool = False) -> None:
+    async def _told(self, text: bytes) -> None:
+        """Never given up midway: whether the bot has it would not be known."""
+        if text:
+            told = text.decode(errors="replace")
+            await self._tell(LogChunk(job=self._job, attempt=self._attempt, offset=self._offset, text=told))
+            self._offset += len(told)
+
+    def _digest(self) -> None:
         raw, self._raw, self._raw_size = "".join(self._raw), [], 0
-        self._waiting.put(self._masker.feed(raw) + (self._masker.end() if final else ""))
-
-
-class Bounded:
-    """Text of at most `room` characters: the middle goes first, and a line says how much of it."""
-
-    def __init__(self, room: int) -> None:
-        self._half = room // 2
-        self._head: deque[str] = deque()
-        self._head_size = 0
-        self._tail: deque[str] = deque()
-        self._tail_size = 0
-        self._lost = 0
-
-    def put(self, text: str) -> None:
-        if not text:
-            return
-        if not self._tail and self._head_size + len(text) <= self._half:
-            self._head.append(text)
-            self._head_size += len(text)
-            return
-        self._tail.append(text)
-        self._tail_size += len(text)
-        while self._tail_size > self._half and len(self._tail) > 1:
-            dropped = self._tail.popleft()
-            self._tail_size -= len(dropped)
-            self._lost += dropped.count("\n")
-
-    def take(self, most: int) -> str:
-        """The next text, at most `most` characters; empty if there is none."""
-        if not self._head:
-            if self._lost:
-                self._head.append(f"\n… {self._lost} lines are lost: the bot could not be reached …\n")
-            self._head.extend(self._tail)
-            self._tail.clear()
-            self._head_size, self._tail_size, self._lost = sum(map(len, self._head)), 0, 0
-        taken: list[str] = []
-        size = 0
-        while self._head and size < most:
-            text = self._head.popleft()
-            if len(text) > most - size:
-                self._head.appendleft(text[most - size :])
-                text = text[: most - size]
-            taken.append(text)
-            size += len(text)
-        self._head_size -= size
-        return "".join(taken)
+        self._waiting.put(self._masker.feed(self._cleaner.feed(raw.encode(errors="replace"))))
+        if self._waiting.waiting >= CHUNK:
+            self._due.set()

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-# Given a line with its newline; a longer one comes in pieces, and only the last has the newline.
+# Given a block of whole lines, the last newline included; a line that is longer than a block comes in
+# pieces, and only the last one has the newline.
 Output = Callable[[str], None]
 
-PIECE = 16 * 1024  # characters
-_TAIL = 50  # pieces
+BLOCK = 64 * 1024  # bytes that are read at once
+_TAIL = 64 * 1024  # characters
 _LAST_OUTPUT = 1.0  # seconds that a grandchild may hold the output open for
 _LOOKS = 50  # at a killed group, in as long as that
 _GRACE = 2.0  # seconds between SIGTERM and SIGKILL
@@ -50,7 +51,7 @@ async def run(
     """
     if not any(os.access(os.path.join(place, argv[0]), os.X_OK) for place in _places(argv[0], env)):
         raise FileNotFoundError(f"there is no program {argv[0]}")
-    tail: deque[str] = deque(maxlen=_TAIL)
+    tail = _Tail()
     # A pipe of our own: asyncio's `wait` waits until every holder of its pipes is gone.
     async with _pipe() as (reader, writer):
         process = await asyncio.create_subprocess_exec(
@@ -75,13 +76,13 @@ async def run(
             await asyncio.gather(reading, return_exceptions=True)
     if not reading.cancelled():
         reading.result()
-    return Ended(code, "".join(tail))
+    return Ended(code, tail.text())
 
 
 @contextlib.asynccontextmanager
 async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, BinaryIO]]:
     """A pipe's two ends; who has given the second to a child closes it."""
-    reader = asyncio.StreamReader(limit=PIECE)
+    reader = asyncio.StreamReader(limit=BLOCK)
     here, there = os.pipe2(os.O_CLOEXEC)
     writer: BinaryIO = os.fdopen(there, "wb", buffering=0)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -98,44 +99,67 @@ def _places(program: str, env: Mapping[str, str]) -> list[str]:
     return [""] if os.sep in program else env.get("PATH", os.defpath).split(os.pathsep)
 
 
-async def _read(reader: asyncio.StreamReader, output: Output, tail: deque[str]) -> None:
-    pieces = Pieces()
+def lines(block: str) -> list[str]:
+    """The lines of a block, each with its newline; the last one without if the block has none."""
+    *whole, rest = block.split("\n")
+    return [f"{line}\n" for line in whole] + ([rest] if rest else [])
+
+
+async def _read(reader: asyncio.StreamReader, output: Output, tail: _Tail) -> None:
+    blocks = Blocks()
+
+    def give(block: str) -> None:
+        if block:
+            tail.put(block)
+            output(block)
+
     try:
-        while chunk := await reader.read(PIECE):
-            for piece in pieces.feed(chunk):
-                tail.append(piece)
-                output(piece)
+        while chunk := await reader.read(BLOCK):
+            give(blocks.feed(chunk))
     finally:
-        for piece in pieces.end():
-            tail.append(piece)
-            output(piece)
+        give(blocks.end())
 
 
-class Pieces:
-    """Bytes that arrive anyhow ▸ text pieces of at most PIECE characters that end where lines do."""
+class Blocks:
+    """Bytes that arrive anyhow ▸ text that ends where a line does, or pieces of a line that is longer."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._rest = ""
 
-    def feed(self, chunk: bytes) -> list[str]:
-        return self._cut(self._decoder.decode(chunk))
+    def feed(self, chunk: bytes) -> str:
+        """What is complete, in two blocks' characters at most; may be empty."""
+        whole, newline, rest = self._decoder.decode(chunk).rpartition("\n")
+        block = self._rest + whole + newline if newline else ""
+        self._rest = rest if newline else self._rest + rest
+        if len(self._rest) >= BLOCK:
+            block, self._rest = block + self._rest, ""
+        return block
 
-    def end(self) -> list[str]:
-        pieces = self._cut(self._decoder.decode(b"", final=True))
-        rest, self._rest = self._rest, ""
-        return [*pieces, rest + "\n"] if rest else pieces
-
-    def _cut(self, text: str) -> list[str]:
-        *lines, rest = (self._rest + text).split("\n")
-        whole = [piece for line in lines for piece in _slices(line + "\n")]
-        cut = len(rest) - len(rest) % PIECE
-        self._rest = rest[cut:]
-        return whole + _slices(rest[:cut])
+    def end(self) -> str:
+        rest, self._rest = self._rest + self._decoder.decode(b"", final=True), ""
+        return rest + "\n" if rest else ""
 
 
-def _slices(text: str) -> list[str]:
-    return [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
+class _Tail:
+    """The end of an output."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[str] = deque()
+        self._size = 0
+
+    def put(self, block: str) -> None:
+        self._blocks.append(block)
+        self._size += len(block)
+        while self._size - len(self._blocks[0]) >= _TAIL:
+            self._size -= len(self._blocks.popleft())
+
+    def text(self) -> str:
+        """Whole lines, as far as they are not longer than all this."""
+        text = "".join(self._blocks)
+        if len(text) <= _TAIL:
+            return text
+        return text[-_TAIL:].partition("\n")[2] or text[-_TAIL:]
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -13,6 +13,7 @@ from uuid import uuid4
 import structlog
 from nacl.exceptions import CryptoError
 
+from config.fields import size_bytes
 from config.settings import Settings
 from workers.attempt import Attempt
 from workers.build import build
@@ -172,7 +173,8 @@ class Slot:
             refused = Failed(
                 fault=Fault.OURS, reason="bad_grant", sentence="The grant's credentials cannot be read"
             )
-        attempt = Attempt(ref, grant.spec, credentials, self._folder(ref), self._tools.queue.tell)
+        budget = size_bytes(self._settings.log_budget)
+        attempt = Attempt(ref, grant.spec, credentials, self._folder(ref), self._tools.queue.tell, budget)
         running = self._running[key(ref)] = Running(attempt, asked + grant.lease)
         self._news()
         log.info("attempt started", kind=grant.spec.kind.value)

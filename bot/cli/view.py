@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 8  # lines of output below the running step
 _KEPT = 30  # lines that are shown of a failure
+_LONGEST = 64 * 1024  # characters of a line that is waited for
 _EVERY = 10  # pictures a second
 
 
@@ -48,6 +49,8 @@ class _Part:
         if not isinstance(event, LogChunk):
             return ""
         *whole, self.rest = (self.rest + event.text).split("\n")
+        if len(self.rest) > _LONGEST:
+            whole, self.rest = [*whole, self.rest], ""
         self.lines.extend(whole)
         return "\n".join(whole) + "\n" if whole else ""
 

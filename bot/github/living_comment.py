@@ -150,7 +150,9 @@ def _unwell(brought_out: Release | None, live: Release | None) -> Release | None
 
 async def _log(job: Job, logs: LogStore) -> str:
     """The end of a failed job's log, in which secrets are masked already."""
-    return texts.tail(await logs.read(job.id, job.attempt)) if job.state is JobState.FAILED else ""
+    if job.state is not JobState.FAILED:
+        return ""
+    return texts.tail(await logs.tail(job.id, job.attempt, texts.TAIL_LINES))
 
 
 def _problem(job: Job) -> str:

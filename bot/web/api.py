@@ -11,7 +11,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from bot.lifecycle import attempt_of
@@ -33,6 +33,7 @@ from bot.web.access import TOO_LARGE, authorize, no_web_page, number
 from workers.contract.messages import now
 
 _MOST = 100
+_MOST_LINES = 10_000
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,18 @@ class Api:
             return JSONResponse(await _whole(session, await _job(session, request)))
 
     async def log(self, request: Request) -> Response:
-        """The log of a job's last attempt, or of attempt `?attempt=`, as text."""
+        """The log of a job's last attempt, or of attempt `?attempt=`, as text.
+
+        `?from=` leaves out so many bytes, for whoever has them; `?tail=` gives the last lines only.
+        """
         self._authorize(request)
+        start, lines = number(request, "from", 0), min(number(request, "tail", 0), _MOST_LINES)
         async with self.store.reading() as session:
             job = await _job(session, request)
-        return PlainTextResponse(await self.logs.read(job.id, number(request, "attempt", job.attempt)))
+        attempt = number(request, "attempt", job.attempt)
+        if lines:
+            return PlainTextResponse(await self.logs.tail(job.id, attempt, lines))
+        return StreamingResponse(self.logs.read(job.id, attempt, start), media_type="text/plain")
 
     async def workers(self, request: Request) -> Response:
         self._authorize(request)

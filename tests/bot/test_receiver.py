@@ -533,6 +533,11 @@ async def test_a_run_is_told_with_its_jobs_and_a_job_without_its_inside(
     assert "hidden" not in json.dumps(told_job)
     assert (await door.http.get(told_job["log"])).text == "line\n"
     assert (await door.http.get(f"{told_job['log']}?attempt=1")).text == ""
+    await FileLogs(tmp_path / "logs").append(job.id, 2, 5, "zwölf\nend\n")
+    for query, log in (("from=5", "zwölf\nend\n"), ("from=99", ""), ("tail=1", "end\n"), ("tail=9", None)):
+        answer = await door.http.get(f"{told_job['log']}?{query}")
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        assert answer.text == ("line\nzwölf\nend\n" if log is None else log)
     page = await door.http.get(f"/jobs/{job.id}")
     assert page.headers["location"] == told_job["log"]
 

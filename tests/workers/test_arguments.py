@@ -55,7 +55,7 @@ def test_each_builder_has_its_own_command(way: Way, more: dict[str, Any], comman
         ({"labels": {"l": "m"}}, "--label l=m"),
         ({"platforms": ["linux/arm64"]}, "--platform linux/arm64"),
         ({"pull": True}, "--pull"),
-        ({"fresh": True}, "--pull --no-cache"),
+        ({"fresh": True}, "--no-cache"),
         ({"epoch": 7}, "--build-arg SOURCE_DATE_EPOCH=7"),
         ({"epoch": 7, "args": {"SOURCE_DATE_EPOCH": "0"}}, "--build-arg SOURCE_DATE_EPOCH=0"),
         ({"namespace": "acme"}, "--build-arg BUILDKIT_CACHE_MOUNT_NS=acme"),

@@ -247,7 +247,7 @@ async def test_build_secrets_come_by_mounts_and_one_that_is_not_set_is_said(
     bot: Bot, git: GitHost, name: str, base: str, engine: Engine
 ) -> None:
     mounts = "--mount=type=secret,id=NPM_TOKEN,required=true"
-    read = "cd /run/secrets && cat NPM_TOKEN && sha256sum NPM_TOKEN >/sum"
+    read = f": {name}; cd /run/secrets && cat NPM_TOKEN && sha256sum NPM_TOKEN >/sum"
     steps = f"FROM {base}\nRUN {mounts} {read}\n"
     sha = git.commit({"Dockerfile": steps})
 

@@ -126,7 +126,7 @@ async def test_a_build_tells_what_it_made_and_what_it_took_from_its_cache(opened
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_fresh_takes_nothing_from_the_cache_and_asks_for_base_images_anew(
+async def test_fresh_takes_nothing_from_the_cache_and_pull_asks_for_base_images_anew(
     opened: Opened, kind: Kind, registry: Registry, engine: Engine
 ) -> None:
     login = _login(registry)
@@ -143,7 +143,7 @@ async def test_fresh_takes_nothing_from_the_cache_and_asks_for_base_images_anew(
             registry.get(f"/v2/{repository}/manifests/{registry.digest(repository, '1')}", "DELETE")
             assert (await workshop.build(file, [login])).cached == 1
             with pytest.raises(Failure, match="cannot be pulled"):
-                await workshop.build(file, [login], fresh=True)
+                await workshop.build(file, [login], pull=True)
         finally:
             engine.client.api.remove_image(f"{name}:1")
 

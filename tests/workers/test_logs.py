@@ -1,70 +1,27 @@
+"""An attempt's log on its way to the bot."""
+
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-from urllib.parse import quote, quote_plus
+import hashlib
+import os
+import re
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from workers.contract.messages import LogChunk
-from workers.logs import CHUNK, Bounded, LogSink
-from workers.masking import Masker
+from workers import logs, process
+from workers.attempt import Attempt
+from workers.bounded import Bounded
+from workers.contract.messages import AttemptRef, Credentials, Event, Fault, LogChunk, StopSpec
+from workers.failure import user
+from workers.logs import LogSink
 
-SECRET = 'gh+s/"p@ss wörd&%'
-
-
-def shapes() -> list[str]:
-    raw = SECRET.encode()
-    return [
-        SECRET,
-        quote(SECRET),
-        quote(SECRET, safe=""),
-        quote_plus(SECRET),
-        json.dumps(SECRET)[1:-1],
-        *(base64.b64encode(b"abc"[:n] + raw + b"tail").decode() for n in range(4)),
-        base64.urlsafe_b64encode(b"x-access-token:" + raw).decode(),
-    ]
-
-
-def core(shape: str) -> str:
-    """A middle part that only the secret decides."""
-    return shape[6:-8]
-
-
-@pytest.mark.parametrize("shape", shapes())
-def test_a_secret_is_masked_in_every_shape(shape: str) -> None:
-    masker = Masker([SECRET])
-    out = masker.feed(f"before {shape} after\n") + masker.end()
-    assert core(shape) not in out
-    assert out.startswith("before ")
-    assert out.endswith(" after\n")
-    assert "***" in out
-
-
-@pytest.mark.parametrize("shape", shapes())
-def test_a_secret_is_masked_wherever_chunks_cut_it(shape: str) -> None:
-    text = f"a {shape} b"
-    whole = Masker([SECRET]).feed(text + "\n")
-    for cut in range(len(text)):
-        masker = Masker([SECRET])
-        assert masker.feed(text[:cut]) + masker.feed(text[cut:] + "\n") + masker.end() == whole
-    masker = Masker([SECRET])
-    assert "".join(map(masker.feed, text + "\n")) + masker.end() == whole
-
-
-def test_each_line_of_a_long_key_is_masked() -> None:
-    out = Masker(["-----BEGIN-----\nabcdefgh\n-----END-----"]).feed("#5 0.1 abcdefgh\n")
-    assert out == "#5 0.1 ***\n"
-
-
-def test_text_that_only_begins_like_a_secret_is_kept() -> None:
-    masker = Masker(["secret-1", "secret-1-longer"])
-    assert masker.feed("secret-") + masker.feed("2 secret-1") + masker.end() == "secret-2 ***"
-
-
-def test_without_secrets_nothing_is_held_back() -> None:
-    assert Masker([]).feed("abc") == "abc"
+ENV = {"PATH": os.environ["PATH"]}
 
 
 class Told:
@@ -72,41 +29,96 @@ class Told:
         self.chunks: list[LogChunk] = []
         self.open = asyncio.Event()
         self.open.set()
+        self.pause = 0.0
 
-    async def __call__(self, chunk: LogChunk) -> None:
+    async def __call__(self, chunk: Event) -> None:
         await self.open.wait()
-        self.chunks.append(chunk)
+        await asyncio.sleep(self.pause)
+        if isinstance(chunk, LogChunk):
+            assert chunk.offset == len(self.text)
+            self.chunks.append(chunk)
+
+    @property
+    def text(self) -> str:
+        return "".join(chunk.text for chunk in self.chunks)
 
 
 async def test_offsets_count_the_characters_before() -> None:
     told = Told()
     async with LogSink(told, "j", 1).pumped() as sink:
-        sink.write("ä" * (CHUNK + 10))
+        sink.write("ä" * 500_000)
         sink.line("end")
-    assert [chunk.offset for chunk in told.chunks] == [0, CHUNK]
-    assert "".join(chunk.text for chunk in told.chunks) == "ä" * (CHUNK + 10) + "end\n"
+    assert len(told.chunks) > 1
+    assert told.text == "ä" * 500_000 + "\nend\n"
 
 
 async def test_a_line_is_told_soon() -> None:
     told = Told()
     async with LogSink(told, "j", 1).pumped() as sink:
         sink.line("hello")
-        await asyncio.sleep(0.6)
-        assert [chunk.text for chunk in told.chunks] == ["hello\n"]
+        async with asyncio.timeout(5):
+            while told.text != "hello\n":  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
 
 
-async def test_while_the_queue_is_down_the_middle_is_dropped_and_a_line_says_so() -> None:
+async def test_what_is_told_is_clean_and_masked() -> None:
+    told = Told()
+    async with LogSink(told, "j", 1, ["hunter2-and-more"]).pumped() as sink:
+        for piece in ("a hunt", "er2-\x1b[31mand", "-mo\0re\x1b[0", "m\r\nlone \udcff surrogate"):
+            sink.write(piece)
+        assert sink.masked("said: hunter2-\x1b[1mand-more") == "said: ***"
+    assert told.text == "a ***\nlone ? surrogate"
+
+
+async def test_while_the_bot_takes_nothing_the_middle_is_dropped_and_a_line_says_so() -> None:
     told = Told()
     told.open.clear()
-    async with LogSink(told, "j", 1, room=200_000).pumped() as sink:
+    async with LogSink(told, "j", 1, memory=400_000).pumped() as sink:
+        for number in range(30_000):
+            sink.line(hashlib.sha256(str(number).encode()).hexdigest())
+        told.open.set()
+        async with asyncio.timeout(5):
+            while "are lost" not in told.text:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        sink.line("live again")
+    lines = told.text.splitlines()
+    lost = next(
+        int(found[1].replace(",", "")) for found in map(re.compile("… ([0-9,]+) lines").match, lines) if found
+    )
+    assert lines[0] == hashlib.sha256(b"0").hexdigest()
+    assert lines[-2:] == [hashlib.sha256(b"29999").hexdigest(), "live again"]
+    assert (
+        len(lines) - 3 + lost == 30_000
+    )  # without the line that tells, an empty one before it, and the last
+    assert len(told.text) < 1_000_000
+
+
+async def test_beyond_its_budget_a_log_keeps_its_start_and_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_MARK", 0.0)
+    told = Told()
+    async with LogSink(told, "j", 1, budget=200_000).pumped() as sink:
         for number in range(100_000):
             sink.line(f"line {number}")
-        told.open.set()
-    text = "".join(chunk.text for chunk in told.chunks)
-    assert text.startswith("line 0\n")
-    assert text.endswith("line 99999\n")
-    assert "lines are lost" in text
-    assert len(text) < 250_000
+        async with asyncio.timeout(5):
+            while "100,000 lines so far; the last ones follow at the end" not in told.text:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert "line 99999\n" not in told.text
+    assert told.text.startswith("line 0\nline 1\n")
+    assert told.text.endswith("line 99998\nline 99999\n")
+    assert "are left out: a log keeps its start and its end, 0.2 MB" in told.text
+    assert 150_000 < len(told.text) < 210_000
+
+
+async def test_if_the_end_cannot_be_told_in_time_its_last_words_are() -> None:
+    told = Told()
+    told.pause = 0.05
+    async with asyncio.timeout(3):
+        async with LogSink(told, "j", 1).pumped(last=0.4) as sink:
+            for number in range(1_000_000):
+                sink.write(f"line {number}\n")
+    assert told.text.startswith("line 0\n")
+    assert told.text.endswith("line 999999\n")
+    assert "are lost: the bot did not take them in time" in told.text
 
 
 async def test_the_end_of_a_log_is_not_waited_for_for_ever() -> None:
@@ -115,11 +127,103 @@ async def test_the_end_of_a_log_is_not_waited_for_for_ever() -> None:
     async with asyncio.timeout(2):
         async with LogSink(told, "j", 1).pumped(last=0.1) as sink:
             sink.line("never told")
+    assert told.chunks == []
 
 
-def test_a_bounded_text_counts_what_it_lost() -> None:
-    text = Bounded(8)
-    for line in ("a\n", "b\n", "c\n", "d\n", "e\n", "f\n"):
-        text.put(line)
-    assert text.take(4) == "a\nb\n"
-    assert text.take(1000) == "\n… 2 lines are lost: the bot could not be reached …\ne\nf\n"
+async def test_garbage_without_a_line_end_is_bounded_too() -> None:
+    told = Told()
+    async with LogSink(told, "j", 1, ["a secret of a user"], budget=1_000_000).pumped() as sink:
+        await process.run(
+            ["sh", "-c", "head -c 4000000 /dev/urandom | tr -d '\\n\\r'; echo; echo the end"],
+            env=ENV,
+            output=sink.write,
+        )
+    assert len(told.text.encode()) < 1_100_000
+    assert told.text.endswith("\nthe end\n")
+
+
+async def test_a_million_lines_take_little_memory_and_keep_their_ends() -> None:
+    told = Told()
+    tracemalloc.start()
+    try:
+        async with LogSink(
+            told, "j", 1, [f"secret number {n}" for n in range(50)], 2_000_000
+        ).pumped() as sink:
+            before, _ = tracemalloc.get_traced_memory()
+            tracemalloc.reset_peak()
+            await process.run(["seq", "-f", "#7 0.1 line %.0f", "1000000"], env=ENV, output=sink.write)
+            _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert told.text.startswith("#7 0.1 line 1\n#7 0.1 line 2\n")
+    assert told.text.endswith("#7 0.1 line 1000000\n")
+    assert peak - before < 8_000_000
+
+
+async def test_a_failures_sentence_is_masked_and_so_is_what_breaks_an_attempt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = Told()
+    attempt = Attempt(
+        AttemptRef(job="1-1", attempt=1),
+        StopSpec(instance="i", repository="acme/shop", environment="pr-1"),
+        Credentials(git_password="hunter2-and-more"),
+        tmp_path / "work",
+        told,
+    )
+
+    async def fails(_: Attempt) -> None:
+        raise user("build_failed", "RUN said: hunter2-and-more")
+
+    async def breaks(_: Attempt) -> None:
+        raise ValueError("hunter2-and-more")
+
+    async with attempt.opened():
+        failed = await attempt.perform(fails, 10)
+        broken = await attempt.perform(breaks, 10)
+    assert (failed.outcome, broken.outcome) == ("failed", "failed")
+    assert failed.outcome == "failed"
+    assert (failed.fault, failed.sentence) == (Fault.USER, "RUN said: ***")
+    out = capsys.readouterr()
+    assert "ValueError: ***" in out.out + out.err
+    assert "hunter2" not in out.out + out.err + told.text
+
+
+def everything(box: Bounded) -> Iterator[bytes]:
+    while text := box.take(50, last=True):
+        yield text
+
+
+@given(
+    st.lists(st.integers(0, 300) | st.none() | st.just(-1), max_size=60),
+    st.integers(16, 4000),
+    st.integers(10, 4000),
+)
+def test_whatever_is_left_out_is_counted_and_the_ends_are_kept(
+    moves: list[int | None], budget: int, memory: int
+) -> None:
+    """A number puts a line of that length, None takes, -1 shortens."""
+    box = Bounded(budget, memory)
+    given: list[bytes] = []
+    put: list[str] = []
+    for move in moves:
+        if move is None:
+            given.append(box.take(100))
+        elif move < 0:
+            box.shorten(100)
+        else:
+            put.append(f"{len(put)}:" + "x" * move)
+            box.put(put[-1].encode() + b"\n")
+    given += everything(box)
+    lines = b"".join(given).decode().splitlines()
+    lost = [
+        int(found[1].replace(",", "")) for line in lines if (found := re.match("… ([0-9,]+) lines", line))
+    ]
+    whole = [line for line in lines if line in put]
+    assert whole == sorted(whole, key=put.index)
+    if put and len(put[-1]) < max(1, budget // 8):
+        assert lines[-1] == put[-1]
+    if not lost:
+        assert lines == put
+    assert sum(lost) <= len(put)
+    assert sum(lost) + len([line for line in lines if line and line[0] != "…"]) >= len(put) - 1

@@ -5,9 +5,12 @@ import os
 import sys
 import time
 import tracemalloc
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workers import process
 
@@ -31,7 +34,7 @@ def alive(marker: str) -> list[str]:
 async def test_the_exit_code_and_the_merged_output_are_returned() -> None:
     lines: list[str] = []
     ended = await process.run(["sh", "-c", "echo out; echo err >&2; exit 3"], env=ENV, output=lines.append)
-    assert (ended.code, lines, ended.tail) == (3, ["out\n", "err\n"], "out\nerr\n")
+    assert (ended.code, "".join(lines), ended.tail) == (3, "out\nerr\n", "out\nerr\n")
 
 
 async def test_a_program_that_is_not_there_is_said() -> None:
@@ -68,19 +71,44 @@ async def test_a_grandchild_that_holds_the_output_open_does_not_delay_the_end() 
 async def test_a_line_of_a_hundred_megabytes_takes_no_memory() -> None:
     count = 0
 
-    def take(piece: str) -> None:
+    def take(block: str) -> None:
         nonlocal count
-        assert len(piece) <= process.PIECE
-        count += len(piece)
+        assert len(block) <= 2 * process.BLOCK
+        count += len(block)
 
     tracemalloc.start()
     try:
-        await process.run(["head", "-c", "100000000", "/dev/zero"], env=ENV, output=take)
+        ended = await process.run(["head", "-c", "100000000", "/dev/zero"], env=ENV, output=take)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert count == 100_000_001
+    assert len(ended.tail) == 64 * 1024
     assert peak < 8_000_000
+
+
+async def test_output_comes_in_blocks_of_whole_lines_and_the_tail_is_its_end() -> None:
+    blocks: list[str] = []
+    ended = await process.run(["seq", "300000"], env=ENV, output=blocks.append)
+    whole = "".join(f"{number}\n" for number in range(1, 300_001))
+    assert "".join(blocks) == whole
+    assert all(block.endswith("\n") for block in blocks)
+    assert len(blocks) < 1000
+    assert whole.endswith("\n" + ended.tail)
+    assert 60_000 < len(ended.tail) <= 64 * 1024
+
+
+@given(
+    st.binary(max_size=80) | st.text(st.sampled_from("aü🚀\n"), max_size=60).map(str.encode),
+    st.lists(st.integers(0, 80), max_size=6),
+)
+def test_blocks_are_the_text_however_it_is_cut(said: bytes, cuts: list[int]) -> None:
+    blocks = process.Blocks()
+    ends = sorted({min(cut, len(said)) for cut in cuts} | {0, len(said)})
+    pieces = [said[start:end] for start, end in pairwise(ends)]
+    given = [*map(blocks.feed, pieces), blocks.end()]
+    assert all(block.endswith("\n") for block in given if block)
+    assert "".join(given).removesuffix("\n") == said.decode(errors="replace").removesuffix("\n")
 
 
 async def test_a_killed_worker_leaves_no_child() -> None:

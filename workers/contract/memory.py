@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import structlog
 
-from workers.contract.messages import Answer, Asked, Cancel, Event, Nudge, Offer, Order
+from workers.contract.messages import Answer, Asked, Cancel, Event, LogChunk, Nudge, Offer, Order
 from workers.contract.queue import Answerer, Listener, Undertaker
 
 log = structlog.get_logger()
 
 _TRIES = 10
-_EVENTS_WAITING = 10_000  # a producer of events waits beyond this many
+_EVENTS_WAITING = 10_000  # a producer of events waits beyond this many …
+_CHUNKS_WAITING = 64  # … and one of log lines, which are larger, beyond this many
 
 
 @dataclass
@@ -39,6 +40,7 @@ class MemoryQueue:
         self._pools: defaultdict[str, asyncio.Queue[Offer]] = defaultdict(asyncio.Queue)
         self._orders: dict[str, asyncio.Queue[Order]] = {}
         self._events: asyncio.Queue[Event] = asyncio.Queue(_EVENTS_WAITING)
+        self._room = asyncio.Semaphore(_CHUNKS_WAITING)
         self._answerer: asyncio.Future[Answerer] | None = None
         self.connected_at = time.monotonic()
 
@@ -59,7 +61,11 @@ class MemoryQueue:
         try:
             while True:
                 event = await self._events.get()
-                await _heard(listener, event)
+                try:
+                    await _heard(listener, event)
+                finally:
+                    if isinstance(event, LogChunk):
+                        self._room.release()
         finally:
             self._answerer = None
 
@@ -72,7 +78,14 @@ class MemoryQueue:
             return await answerer(request)
 
     async def tell(self, event: Event) -> None:
-        await self._events.put(event)
+        if not isinstance(event, LogChunk):
+            return await self._events.put(event)
+        await self._room.acquire()
+        try:
+            return await self._events.put(event)
+        except BaseException:
+            self._room.release()
+            raise
 
     async def orders(self, worker: str) -> AsyncIterator[Order]:
         inbox = self._orders[worker] = asyncio.Queue()

@@ -101,7 +101,7 @@ def _what(order: BuildOrder) -> list[str]:
     flags += ["--platform", ",".join(order.platforms)] if order.platforms else []
     flags += [part for name, value in _args(order).items() for part in ("--build-arg", f"{name}={value}")]
     flags += [part for name, value in order.labels.items() for part in ("--label", f"{name}={value}")]
-    flags += ["--pull"] if order.pull or order.fresh else []
+    flags += ["--pull"] if order.pull else []
     return flags + (["--no-cache"] if order.fresh else [])
 
 

@@ -73,7 +73,8 @@ class CliBuilder:
 
         def read(piece: str) -> None:
             output(piece)
-            progress.feed(piece)
+            for line in process.lines(piece):
+                progress.feed(line)
 
         try:
             async with self._holding.held(limit) as held:
