@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlmodel import col, select
 
 from bot import gates
-from bot.decision import Complaint, Decision, FreeLocksOf
+from bot.decision import Complaint, Decision, Effect, FreeLocksOf, Thaw
 from bot.events.desk import Desk
+from bot.freezes import frozen
 from bot.gates import Closed, Facts, Gate, Locked, Wish
 from bot.plan import PlannedJob, preview_name
 from bot.store.tables import Approval, Environment, Image, Lock, Release, ReleaseState
 from bot.texts import MOST_STATUS, shortened
 from config.errors import ConfigError
 from config.repository import PREVIEW
-from workers.contract.messages import Kind
+from config.repository import Environment as Place
+from workers.contract.messages import Kind, now
+
+SCHEDULE = "schedule"  # a cause
 
 
 async def holding(desk: Desk, wish: Wish, spec: Mapping[str, Any]) -> list[Closed]:
@@ -28,7 +33,8 @@ async def holding(desk: Desk, wish: Wish, spec: Mapping[str, Any]) -> list[Close
 async def admitted(desk: Desk, made: Decision) -> Decision:
     """A decision that no command made, without the deploys that are held or would change nothing.
 
-    Each of those has a status that says so, so that nobody waits for one that never comes.
+    Each of those has a status that says so, so that nobody waits for one that never comes. What only a
+    freeze window holds is decided again when it ends; a schedule's time is skipped, and has no status.
     """
     if made.heard is not None:
         return made
@@ -37,24 +43,41 @@ async def admitted(desk: Desk, made: Decision) -> Decision:
         return made
     held: dict[int, Complaint] = {}
     idle: dict[int, Complaint] = {}
+    skipped: dict[int, str] = {}
+    thaws: list[Effect] = []
     for place, job in enumerate(made.jobs):
         if job.kind is not Kind.DEPLOY:
             continue
         if said := await running(desk, job, made.cause.sha):
             idle[place] = Complaint(made.cause.sha, job.context, shortened(said, MOST_STATUS), "success")
-        elif note := await _held(desk, made, job):
-            held[place] = note
-    if not held and not idle:
+            continue
+        hard, until = await _closed(desk, made, job)
+        if hard and made.cause.kind == SCHEDULE and until:
+            skipped[place] = f"{job.name}: skipped, {hard[0]}"
+        elif hard:
+            held[place] = _complaint(made.cause.sha, job, hard)
+            if until:
+                thaws.append(Thaw(job.name, made.cause.ref, until))
+    if not held and not idle and not skipped:
         return made
-    unbuilt = _only_for(made.jobs, set(idle))
-    for place in unbuilt:
-        said = "Not needed: its tree is live already"
-        idle[place] = Complaint(made.cause.sha, made.jobs[place].context, said, "success")
-    jobs = without(made.jobs, {*held, *idle})
+    unbuilt = _only_for(made.jobs, {*idle, *skipped})
+    if idle:
+        for place in unbuilt:
+            said = "Not needed: its tree is live already"
+            idle[place] = Complaint(made.cause.sha, made.jobs[place].context, said, "success")
+    jobs = without(made.jobs, {*held, *idle, *skipped, *unbuilt})
     notes = (*held.values(), *idle.values())
-    reason = "; ".join([made.reason, *(f"{note.context}: {note.description}" for note in notes)])
+    said_of = (f"{note.context}: {note.description}" for note in notes)
+    reason = "; ".join([made.reason, *said_of, *skipped.values()])
     cause = made.cause if jobs else None
-    return dataclasses.replace(made, reason=reason, cause=cause, jobs=jobs, notes=(*made.notes, *notes))
+    return dataclasses.replace(
+        made,
+        reason=reason,
+        cause=cause,
+        jobs=jobs,
+        notes=(*made.notes, *notes),
+        effects=(*made.effects, *thaws),
+    )
 
 
 async def _merged(desk: Desk, made: Decision) -> Decision:
@@ -69,19 +92,23 @@ async def _merged(desk: Desk, made: Decision) -> Decision:
     return dataclasses.replace(made, effects=(*made.effects, FreeLocksOf(made.pull.number, freed)))
 
 
-async def _held(desk: Desk, made: Decision, job: PlannedJob) -> Complaint | None:
+async def _closed(desk: Desk, made: Decision, job: PlannedJob) -> tuple[list[Closed], datetime | None]:
+    """The gates that hold a deploy; and until when, where a freeze window is all that does."""
     cause = made.cause
     assert cause is not None, "admitted only looks at decisions with one"  # noqa: S101
     author = made.pull.author if made.pull else ""
     wish = Wish(job.environment or job.name, cause.sha, cause.actor, cause.pull_number, author)
     spec = await _trusted_spec(desk, made, job)
     hard = [closed for closed in await holding(desk, wish, spec) if not closed.warning]
-    if not hard:
-        return None
+    window = frozen(spec.get("freeze") or (), now())
+    alone = [closed.gate for closed in hard] == [Gate.FREEZE]
+    return hard, window.until if alone and window else None
+
+
+def _complaint(sha: str, job: PlannedJob, hard: Sequence[Closed]) -> Complaint:
     state = "failure" if any(closed.gate is Gate.DEPLOYERS for closed in hard) else "error"
-    return Complaint(
-        cause.sha, job.context, shortened(f"Held by {'; '.join(map(str, hard))}", MOST_STATUS), state
-    )
+    said = shortened(f"Held by {'; '.join(map(str, hard))}", MOST_STATUS)
+    return Complaint(sha, job.context, said, state)
 
 
 async def _trusted_spec(desk: Desk, made: Decision, job: PlannedJob) -> Mapping[str, Any]:
@@ -93,10 +120,13 @@ async def _trusted_spec(desk: Desk, made: Decision, job: PlannedJob) -> Mapping[
         known = (await desk.trusted()).environments.get(PREVIEW if preview else job.name)
     except ConfigError:
         return job.spec
-    if known is None:
-        return job.spec
-    trusted = known.model_dump(mode="json")
-    return {**job.spec, "gates": trusted["gates"], "deployers": trusted["deployers"]}
+    return job.spec if known is None else held_by(job.spec, known)
+
+
+def held_by(spec: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """Pure: a deploy's settings with all that may hold it taken from `place`, of a file that is trusted."""
+    trusted = place.model_dump(mode="json", include={"gates", "deployers", "freeze"})
+    return {**spec, **trusted}
 
 
 def _only_for(jobs: tuple[PlannedJob, ...], places: set[int]) -> set[int]:
@@ -151,7 +181,8 @@ async def _facts(desk: Desk, wish: Wish, spec: Mapping[str, Any]) -> Facts:
     asked = spec.get("gates") or {}
     github, repository = desk.github, desk.repository
     base = (await github.pull(repository, wish.pull)).base if wish.pull else ""
-    facts = Facts(locks=await locks(desk, wish.environment), base=base)
+    window = frozen(spec.get("freeze") or (), now())
+    facts = Facts(locks=await locks(desk, wish.environment), base=base, frozen=window)
     if asked.get("review") and wish.pull:
         approvers = await github.approvers(repository, wish.pull, wish.sha)
         weighty = [who for who in approvers if await desk.may_write(who)]

@@ -10,6 +10,10 @@ from bot.plan import PlannedJob
 from bot.store.tables import CommandState
 
 
+class Refused(Exception):
+    """What somebody asks for is not done; the text says why and what to do."""
+
+
 @dataclass(frozen=True)
 class RepositoryFacts:
     """What a payload says of its repository."""
@@ -109,7 +113,32 @@ class Extend:
     until: datetime
 
 
-Effect = TakeLock | FreeLock | FreeLocksOf | Approve | CancelJobs | Extend
+@dataclass(frozen=True)
+class Thaw:
+    """A freeze window holds a deploy of a ref: it is decided about again when that ends."""
+
+    environment: str
+    ref: str
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Maintain:
+    """What visitors of an environment are told instead of the app; empty for the app."""
+
+    environment: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Tell:
+    """What a pull request's comment says first."""
+
+    pull_number: int
+    text: str
+
+
+Effect = TakeLock | FreeLock | FreeLocksOf | Approve | CancelJobs | Extend | Thaw | Maintain | Tell
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import structlog
+from sqlalchemy import ColumnElement
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bot import lifecycle, texts
+from bot import lifecycle, reports, texts
 from bot.store.database import Store, heard
 from bot.store.tables import Environment, Job, JobState, Release, ReleaseState, Run
 from workers.contract.messages import Kind, Offer, now
@@ -37,14 +38,16 @@ class Dispatcher:
                 await heard(changed, _POLL)
 
     async def _admit(self) -> None:
-        """Move what may start from waiting to queued."""
+        """Move what may start from waiting to queued; of an environment's deploys only the newest goes on."""
         waiting = select(Job).where(Job.state == JobState.WAITING).order_by(col(Job.run_id), col(Job.id))
         async with self._store.reading() as session:
             if (await session.exec(waiting.limit(1))).first() is None:
                 return
         async with self._store.transaction() as session:
-            for job in (await session.exec(waiting)).all():
-                if not await _ready(session, job):
+            ready = [job for job in (await session.exec(waiting)).all() if await _has_its_needs(session, job)]
+            await _supersede(session, ready)
+            for job in ready:
+                if job.state is not JobState.WAITING or not await _free(session, job):
                     continue
                 if newer := await _outdated(session, job):
                     sentence = texts.superseded(newer)
@@ -77,20 +80,51 @@ class Dispatcher:
             log.info("job offered", job=job.id, pool=job.pool)
 
 
-async def _ready(session: AsyncSession, job: Job) -> bool:
-    """Whether all that it needs is there, and its environment is free."""
-    if job.needs:
-        states = (await session.exec(select(Job.state).where(col(Job.id).in_(job.needs)))).all()
-        if any(state is not JobState.SUCCEEDED for state in states):
-            return False
+async def _has_its_needs(session: AsyncSession, job: Job) -> bool:
+    if not job.needs:
+        return True
+    states = (await session.exec(select(Job.state).where(col(Job.id).in_(job.needs)))).all()
+    return all(state is JobState.SUCCEEDED for state in states)
+
+
+async def _free(session: AsyncSession, job: Job) -> bool:
+    """Whether nothing else is done to its environment: that is serial."""
     if job.environment is None:
         return True
-    busy = select(Job.id).where(
-        Job.repository_id == job.repository_id,
-        Job.environment == job.environment,
-        col(Job.state).in_(_BUSY),
-    )
+    busy = select(Job.id).where(*_of_place(job), col(Job.state).in_(_BUSY))
     return (await session.exec(busy.limit(1))).first() is None
+
+
+async def _supersede(session: AsyncSession, ready: Sequence[Job]) -> None:
+    """End deploys that nobody has begun where a newer one could: its build, if it needs one, is done."""
+    newest = {(job.repository_id, job.environment): job for job in sorted(ready, key=place_of)}
+    for newer in newest.values():
+        if newer.environment is None:
+            continue
+        unbegun = select(Job).where(
+            *_of_place(newer),
+            Job.kind == Kind.DEPLOY,
+            Job.id != newer.id,
+            col(Job.state).in_((JobState.WAITING, JobState.QUEUED)),
+        )
+        for older in overtaken((await session.exec(unbegun)).all(), newer):
+            await lifecycle.cancel(session, older, "superseded", texts.superseded(newer.sha))
+            if older.context and (older.sha, older.context) == (newer.sha, newer.context):
+                await reports.job_changed(session, newer, await session.get_one(Run, newer.run_id), None)
+
+
+def overtaken(unbegun: Iterable[Job], newer: Job) -> list[Job]:
+    """Pure: the deploys that a `newer` one of their place makes pointless; of a queue each has its turn."""
+    return [job for job in unbegun if place_of(job) < place_of(newer) and not job.spec.get("queues")]
+
+
+def place_of(job: Job) -> tuple[int, int]:
+    """Where a job stands in the order of causes; what brings a release out again stands where that stood."""
+    return job.spec.get("place", job.run_id), job.run_id
+
+
+def _of_place(job: Job) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return col(Job.repository_id) == job.repository_id, col(Job.environment) == job.environment
 
 
 async def _outdated(session: AsyncSession, job: Job) -> str | None:
@@ -102,6 +136,6 @@ async def _outdated(session: AsyncSession, job: Job) -> str | None:
         .join(Environment, col(Environment.id) == col(Release.environment_id))
         .join(Run, col(Run.id) == col(Release.run_id))
         .where(Environment.repository_id == job.repository_id, Environment.name == job.environment)
-        .where(Release.state == ReleaseState.LIVE, col(Run.id) > job.run_id)
+        .where(Release.state == ReleaseState.LIVE, col(Run.id) > place_of(job)[0])
     )
     return (await session.exec(live)).first()

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from typing import assert_never
 
 from sqlalchemy import delete, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bot import lifecycle
-from bot.decision import Approve, CancelJobs, Effect, Extend, FreeLock, FreeLocksOf, TakeLock
-from bot.store.tables import Approval, Job, Lock, Pull, Repository, Run
+from bot import lifecycle, reports
+from bot.decision import (
+    Approve,
+    CancelJobs,
+    Effect,
+    Extend,
+    FreeLock,
+    FreeLocksOf,
+    Maintain,
+    TakeLock,
+    Tell,
+    Thaw,
+)
+from bot.store.tables import Approval, Environment, Job, Lock, Mark, Pull, Repository, Run
+
+THAW = "thaw:"
 
 
 async def apply(session: AsyncSession, owner: Repository, effect: Effect) -> None:
@@ -32,6 +46,18 @@ async def apply(session: AsyncSession, owner: Repository, effect: Effect) -> Non
         case Extend():
             mine = (col(Pull.repository_id) == owner.id, col(Pull.number) == effect.pull_number)
             await session.exec(update(Pull).where(*mine).values(expires_at=effect.until))
+        case Thaw():
+            await _thaw(session, owner, effect)
+        case Maintain():
+            here = (
+                col(Environment.repository_id) == owner.id,
+                col(Environment.name) == effect.environment,
+            )
+            await session.exec(update(Environment).where(*here).values(maintenance=effect.text))
+        case Tell():
+            mine = (col(Pull.repository_id) == owner.id, col(Pull.number) == effect.pull_number)
+            await session.exec(update(Pull).where(*mine).values(waiting=effect.text))
+            await reports.owe_comment(session, owner.id, effect.pull_number)
         case _:
             assert_never(effect)
 
@@ -42,6 +68,19 @@ async def _lock(session: AsyncSession, owner: Repository, lock: TakeLock) -> Non
     if (await session.exec(here)).first() is None:
         session.add(Lock(repository_id=owner.id, **vars(lock)))
         await session.flush()
+
+
+def thaw_mark(repository_id: int, environment: str) -> str:
+    """Of what a freeze window holds from an environment: the newest, whatever ref it came from."""
+    return f"{THAW}{repository_id}:{environment}"
+
+
+async def _thaw(session: AsyncSession, owner: Repository, thaw: Thaw) -> None:
+    name = thaw_mark(owner.id, thaw.environment)
+    mark = await session.get(Mark, name) or Mark(name=name, value="")
+    mark.value = json.dumps({"ref": thaw.ref, "until": thaw.until.isoformat()})
+    session.add(mark)
+    await session.flush()
 
 
 async def _approve(session: AsyncSession, owner: Repository, approval: Approve) -> None:

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from bot.freezes import Frozen
+
 
 class Gate(StrEnum):
     LOCK = "lock"
@@ -18,6 +20,7 @@ class Gate(StrEnum):
     ORDER = "order"
     APPROVAL = "approval"
     CONFIRM = "confirmation"
+    FREEZE = "freeze"
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Facts:
     ran_well: bool = True
     approvers: Sequence[str] = ()
     confirmed: bool = False
+    frozen: Frozen | None = None
 
 
 def closed(spec: Mapping[str, Any], wish: Wish, facts: Facts) -> list[Closed]:
@@ -86,6 +90,11 @@ def closed(spec: Mapping[str, Any], wish: Wish, facts: Facts) -> list[Closed]:
         for lock in facts.locks
         if lock.owner != wish.actor
     ]
+    if facts.frozen is not None:
+        until = f"{facts.frozen.until:%Y-%m-%d %H:%M} UTC"
+        found.append(
+            Closed(Gate.FREEZE, f"{facts.frozen.reason} until {until}", "a rollback may go all the same")
+        )
     deployers = spec.get("deployers") or []
     if deployers and wish.actor and wish.actor not in deployers:
         found.append(

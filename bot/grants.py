@@ -11,7 +11,7 @@ from sqlalchemy import update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bot import ending, images, lifecycle, plan, specs, texts
+from bot import containers, ending, fleet, images, lifecycle, plan, releases, reports, specs, texts
 from bot.github.client import GitHubError, GitHubUnavailable
 from bot.github.forge import GitHub
 from bot.routing.router import Router, free_port, retire
@@ -19,7 +19,6 @@ from bot.secrets import Secrets
 from bot.store.database import Store
 from bot.store.tables import (
     Environment,
-    Image,
     Job,
     JobState,
     Release,
@@ -99,6 +98,8 @@ class Grants:
             await ending.lost(self._store, job, f"worker {job.worker} has gone")
         if job.state not in (JobState.QUEUED, JobState.RUNNING):
             return Refusal(reason=f"it is {job.state}")
+        if job.state is JobState.QUEUED and (reason := await self._elsewhere(job, claim)):
+            return Refusal(reason=reason)
         try:
             if moved := await self._moved(job, repository):
                 return Refusal(reason=moved)
@@ -110,10 +111,29 @@ class Grants:
         sealed = seal(specs.credentials(self._settings, token, build=build, env=env), claim.public_key)
         try:
             async with self._store.transaction() as session:
-                return await self._grant(session, claim, repository, sealed)
+                answer = await self._grant(session, claim, repository, sealed)
         except ConfigError as error:  # no port is left
             log.error("a job cannot be granted", job=job.id, error=str(error))
             return Refusal(reason=str(error), retry=True)
+        if isinstance(answer, Grant) and isinstance(answer.spec, StopSpec):
+            await self._router.closed()
+        return answer
+
+    async def _elsewhere(self, job: Job, claim: Claim) -> str | None:
+        """Why this worker gets no job that only another can do; it is offered again for that one."""
+        lease, local = self._settings.lease, not self._settings.registry
+        async with self._store.reading() as session:
+            other = await fleet.elsewhere(session, job, claim.worker, lease=lease, local=local)
+        if other is None:
+            return None
+        async with self._store.transaction() as session:
+            row = await session.get_one(Job, job.id)
+            if row.state is JobState.QUEUED:
+                row.not_before, row.offered_at = now() + timedelta(seconds=other.wait), None
+                if other.told and row.sentence != other.reason:
+                    row.sentence = other.reason
+                    await reports.job_changed(session, row, await session.get_one(Run, row.run_id), None)
+        return other.reason
 
     async def _secret(self, job: Job, repository: Repository) -> tuple[dict[str, str], dict[str, str]]:
         """The secrets of a build, and those of a release's containers. A stranger's code gets none."""
@@ -210,7 +230,8 @@ class Grants:
                     host_port=port, serving=serving,
                 )  # fmt: skip
             case Kind.STOP:
-                await retire(session, job.repository_id, job.environment or job.name)
+                place = job.environment or job.name
+                await retire(session, job.repository_id, place, asleep=bool(job.spec.get("sleeps")))
                 target = await _target(session, job)
                 return specs.stop(job, repository, self._store.instance, target)
 
@@ -233,7 +254,8 @@ class Grants:
 
     async def _heartbeat(self, beat: Heartbeat) -> HeartbeatAnswer:
         async with self._store.transaction() as session:
-            await self._note(session, beat)
+            worker = await self._note(session, beat)
+            await containers.note(session, beat, worker, self._store.instance)
             lost, cancelled = [], []
             for attempt in beat.attempts:
                 job = await session.get(Job, attempt.job)
@@ -265,15 +287,18 @@ class Grants:
             instance=self._store.instance,
         )
 
-    async def _note(self, session: AsyncSession, beat: Heartbeat) -> None:
+    async def _note(self, session: AsyncSession, beat: Heartbeat) -> WorkerRow:
         row = await session.get(WorkerRow, beat.worker) or WorkerRow(
             name=beat.worker, instance="", pool="", slots=0, address="", software=""
         )
+        if row.instance != beat.instance:
+            row.started_at = now()
         told = ("instance", "pool", "slots", "address", "software", "draining", "stopped")
         for field in (*told, "disk_free", "problem"):
             setattr(row, field, getattr(beat, field))
         row.running, row.seen_at = len(beat.attempts), now()
         session.add(row)
+        return row
 
     def _lease_end(self) -> datetime:
         return now() + timedelta(seconds=self._settings.lease)
@@ -289,27 +314,8 @@ def _holds(job: Job | None, attempt: AttemptRef, beat: Heartbeat) -> bool:
 
 
 async def _release(session: AsyncSession, job: Job) -> Release:
-    """The deploy's release, made at its first attempt; its containers are those of this attempt."""
-    release = await lifecycle.release_of(session, job)
-    if release is None:
-        here = select(Environment).where(
-            Environment.repository_id == job.repository_id, Environment.name == job.environment
-        )
-        environment = (await session.exec(here)).one()
-        settings = dict(job.spec)
-        image = settings.pop("image_reference", None)  # of a release that is promoted or rolled back to
-        if image is None:
-            built = select(Image.reference).where(col(Image.job_id).in_(job.needs))
-            image = (await session.exec(built)).one()
-        release = Release(
-            environment_id=environment.id or 0,
-            run_id=job.run_id,
-            job_id=job.id,
-            sha=job.sha,
-            image=image,
-            settings=settings,
-        )
-        session.add(release)
+    """The deploy's release; its containers are those of this attempt."""
+    release = await releases.of(session, job)
     release.attempt, release.worker, release.state = job.attempt, job.worker, ReleaseState.STARTING
     await session.flush()
     return release

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bot.store.database import Store
-from bot.store.tables import Environment, Image, Job, JobState, Release, ReleaseState
+from bot.store.tables import Environment, Image, Job, JobState, Release, ReleaseState, WorkerRow
 from workers.contract.messages import ImageResult, Kind, Known, Lookup
 
-_KEPT = 10  # releases of an environment, where its settings do not say
+KEPT = 10  # releases of an environment, where its settings do not say
 
 
 async def lookup(store: Store, asked: Lookup, *, local: bool) -> Known:
@@ -46,6 +48,18 @@ def _result(image: Image) -> ImageResult:
     )
 
 
+async def known(store: Store, repository_id: int, releases: Sequence[Release], *, local: bool) -> set[str]:
+    """The references of releases whose image can still be had; of a `local` one its worker must be known."""
+    wanted = {release.image for release in releases}
+    there = select(Image.reference, Image.worker).where(
+        Image.repository_id == repository_id, col(Image.reference).in_(wanted)
+    )
+    async with store.reading() as session:
+        workers = set((await session.exec(select(WorkerRow.name))).all())
+        rows = (await session.exec(there)).all()
+    return {reference for reference, worker in rows if not local or worker is None or worker in workers}
+
+
 async def kept(session: AsyncSession) -> list[str]:
     """References of the images that environments run, or may go back to: no worker prunes one of these."""
     places = select(Environment.id).where(col(Environment.stopped).is_(False))
@@ -53,7 +67,7 @@ async def kept(session: AsyncSession) -> list[str]:
     for place in (await session.exec(places)).all():
         served = select(Release).where(Release.environment_id == place, col(Release.live_at).is_not(None))
         newest = (await session.exec(served.order_by(col(Release.id).desc()))).all()
-        most = int((newest[0].settings.get("keep") if newest else None) or _KEPT)
+        most = int((newest[0].settings.get("keep") if newest else None) or KEPT)
         references.update(release.image for release in newest[:most])
     unserved = select(Release.image).where(col(Release.state).in_((ReleaseState.STARTING, ReleaseState.LIVE)))
     references.update((await session.exec(unserved)).all())

@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
+from bot import quiet
 from bot.credentials import completed, unset, webhook_secrets
 from bot.dispatch import Dispatcher
 from bot.github.forge import GitHub
@@ -32,8 +33,11 @@ from bot.secrets import Secrets
 from bot.store.database import Store
 from bot.sweeps.scheduler import sweeping
 from bot.vault import Vault
+from bot.watching import Watcher
 from bot.web.api import Api
 from bot.web.app import application
+from bot.web.orders import Orders
+from bot.web.places import Places
 from bot.web.visitors import Visitors
 from bot.webhooks import Receiver
 from config.errors import ConfigError
@@ -142,8 +146,13 @@ async def _working(settings: Settings, store: Store, queue: BotQueue, held: Secr
         logs = FileLogs(settings.data_dir / "logs", size_bytes(settings.log_budget))
         progress = Progress(store, logs)
         receiver = Receiver(store, secrets)
-        visitors = Visitors(store, settings, _wake)
-        web = application(receiver, Api(store, logs, settings.api_token), store, queue, visitors)
+        visitors = Visitors(store, settings, lambda environment: quiet.wake(store, environment))
+        api = (
+            Api(store, logs, settings.api_token),
+            Places(store, settings.api_token, settings.github_url),
+            Orders(store, github, settings),
+        )
+        web = application(receiver, api, store, queue, visitors)
         async with _http(web, settings) as url, _proxy(settings, _reached(settings, url)) as proxy:
             router = Router(store, proxy, settings, held, _reached(settings, url))
             grants = Grants(store, queue, github, router, held, settings)
@@ -160,11 +169,6 @@ async def _working(settings: Settings, store: Store, queue: BotQueue, held: Secr
                 _steadily("leading", lambda: _lead(store, queue, logs, github, router, proxy, settings)),
             ):
                 yield url
-
-
-async def _wake(environment: int) -> None:
-    """Somebody asks for an environment that sleeps."""
-    log.info("an environment is asked for", environment=environment)
 
 
 def _reached(settings: Settings, url: str) -> str:
@@ -194,6 +198,7 @@ async def _lead(
                 _steadily("dispatch", dispatcher.run),
                 _steadily("reports", reporter.run),
                 _steadily("routes", router.run),
+                _steadily("watching", Watcher(store, queue, router, settings).run),
             ),
         ):
             await lost.wait()

@@ -12,6 +12,7 @@ from config.repository import PREVIEW, Environment, Image, Repository
 from config.tags import Names, image_tags
 from workers.contract.messages import Kind
 
+_PREVIEW = re.compile(r"pr-(\d+)")
 _NOT_IN_TAG = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -95,17 +96,27 @@ def merge_group(config: Repository, sha: str) -> list[PlannedJob]:
 
 def stop_preview(number: int) -> list[PlannedJob]:
     """The one job of a pull request that was closed. It has no status: its commit is history."""
-    name = preview_name(number)
-    return [PlannedJob(Kind.STOP, name, context="", environment=name, spec={"volumes": True})]
+    return [stop(preview_name(number), volumes=True)]
+
+
+def stop(environment: str, *, volumes: bool = False, sleeps: bool = False) -> PlannedJob:
+    """The job that removes what an environment runs, its `volumes` too; one that `sleeps` is woken again."""
+    spec = {"volumes": volumes, "sleeps": sleeps}
+    return PlannedJob(Kind.STOP, environment, context="", environment=environment, spec=spec)
 
 
 def preview_name(number: int) -> str:
     return f"pr-{number}"
 
 
+def preview_of(environment: str) -> int | None:
+    """The pull request whose preview an environment of this name is: none in a file may have such a name."""
+    found = _PREVIEW.fullmatch(environment)
+    return int(found[1]) if found else None
+
+
 def is_preview(environment: str) -> bool:
-    """Whether it is a pull request's: no environment in a file may have such a name."""
-    return re.fullmatch(r"pr-\d+", environment) is not None
+    return preview_of(environment) is not None
 
 
 def has_paths(config: Repository) -> bool:
@@ -150,7 +161,7 @@ def _build_and_deploy(
             environment=name,
             context=deploy_context(shown.get(name, name)),
             needs=(images.index(config.image_of(environment)),),
-            spec=_deploy_spec(environment),
+            spec=_deploy_spec(environment) | ({"queues": True} if config.concurrency == "queue" else {}),
             pool=config.pool,
             attempts=_attempts(config),
         )

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DataError, OperationalError
 from sqlmodel import col, select
 from structlog.contextvars import bound_contextvars
 
-from bot import admission, record
+from bot import admission, previews, record
 from bot.decision import Decision, RepositoryFacts
 from bot.events.desk import Desk, Permissions
 from bot.events.installation import about_account
@@ -30,7 +30,7 @@ from workers.contract.messages import now
 
 _BATCH = 50
 _ATTEMPTS = 20
-_POLL = 2.0  # seconds: another bot's commits are not heard here
+_POLL = 0.5  # seconds: another bot's commits are not heard here, and a rollback is awaited
 _MOST_WAIT = 600.0
 # Right after an event GitHub may answer 404 for what it told: tried again this often before it counts.
 _LAG_ATTEMPTS = 3
@@ -93,6 +93,7 @@ class Processor:
                 return await self._end(delivery, DeliveryState.PROCESSED, reason)
             desk = Desk(self._github, self._store, repository, self._settings, self._permissions)
             decision = await admission.admitted(desk, await decide(event, desk))
+            decision = await previews.capped(desk, decision)
             return await self._record(delivery, repository, decision)
         except GitHubError as error:
             return await self._postpone(delivery, error)

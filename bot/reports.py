@@ -9,8 +9,19 @@ from sqlalchemy import update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bot.store.tables import Environment, Job, JobState, Release, Report, ReportKind, ReportState, Run
-from bot.texts import deployment_state, status
+from bot.store.tables import (
+    CommandRow,
+    CommandState,
+    Environment,
+    Job,
+    JobState,
+    Release,
+    Report,
+    ReportKind,
+    ReportState,
+    Run,
+)
+from bot.texts import MOST_STATUS, deployment_state, shortened, status
 from workers.contract.messages import now
 
 _COMMENT_PAUSE = timedelta(seconds=5)  # between two edits of one comment
@@ -52,20 +63,62 @@ async def owe_reaction(session: AsyncSession, repository_id: int, comment_id: in
     await owe(session, repository_id, ReportKind.REACTION, f"reaction:{comment_id}:{content}", payload)
 
 
-async def owe_deployment(session: AsyncSession, repository_id: int, release: Release, state: str) -> None:
-    """Owe GitHub's Deployments box the state of a release."""
-    payload = {"release": release.id, "state": state}
+async def owe_deployment(
+    session: AsyncSession, repository_id: int, release: Release, state: str, said: str = ""
+) -> None:
+    """Owe GitHub's Deployments box the state of a release, with its job's sentence or what is `said`."""
+    if "deployments" in release.settings.get("muted", ()):
+        return
+    payload = {"release": release.id, "state": state} | ({"description": said} if said else {})
     await owe(session, repository_id, ReportKind.DEPLOYMENT, f"deployment:{release.id}", payload)
+
+
+async def owe_status(session: AsyncSession, job: Job, told: dict[str, str], url: str | None) -> None:
+    """Owe the status of a job's commit; `url` is what it leads to, the job's page if None."""
+    if not job.context:
+        return
+    key = f"status:{job.sha}:{job.context.lower()}"
+    payload = {"sha": job.sha, "job": job.id, "url": url, **told}
+    await owe(session, job.repository_id, ReportKind.STATUS, key, payload)
+
+
+async def gave_up(session: AsyncSession, environment: Environment, release: Release) -> None:
+    """Owe all that GitHub is to know of a release that went wrong after its switch, for its `problem`.
+
+    Its job did what it had to, and has succeeded; the status of its commit says what came of it.
+    """
+    job = await session.get_one(Job, release.job_id)
+    said = shortened(release.problem, MOST_STATUS)
+    await owe_status(session, job, {"state": "failure", "context": job.context, "description": said}, None)
+    await owe_deployment(session, job.repository_id, release, "failure", said)
+    asked = (col(CommandRow.run_id) == job.run_id, col(CommandRow.state) == CommandState.SUCCEEDED)
+    await session.exec(
+        update(CommandRow).where(*asked).values(state=CommandState.FAILED, answer=release.problem)
+    )
+    await owe_looks(session, environment, job)
+
+
+async def recovered(session: AsyncSession, environment: Environment, release: Release) -> None:
+    """Owe the good news after bad ones."""
+    job = await session.get_one(Job, release.job_id)
+    await owe_status(session, job, status(job), environment.url)
+    await owe_deployment(session, job.repository_id, release, "success")
+    await owe_looks(session, environment, job)
+
+
+async def owe_looks(session: AsyncSession, environment: Environment, job: Job) -> None:
+    """Owe the comments that show an environment a look."""
+    run = await session.get_one(Run, job.run_id)
+    for number in {environment.pull_number, run.pull_number} - {None}:
+        if "comment" not in job.spec.get("muted", ()) and number is not None:
+            await owe_comment(session, job.repository_id, number)
 
 
 async def job_changed(session: AsyncSession, job: Job, run: Run, release: Release | None) -> None:
     """Owe all that GitHub is to know of a job's new state."""
-    if job.context:
-        payload = {"sha": job.sha, "job": job.id, "url": await _url(session, job, release), **status(job)}
-        key = f"status:{job.sha}:{job.context.lower()}"
-        await owe(session, job.repository_id, ReportKind.STATUS, key, payload)
+    await owe_status(session, job, status(job), await _url(session, job, release))
     muted = job.spec.get("muted", ())
-    if release is not None and "deployments" not in muted and (state := deployment_state(job)):
+    if release is not None and (state := deployment_state(job)):
         await owe_deployment(session, job.repository_id, release, state)
     if run.pull_number is not None and ("comment" not in muted or run.comment_id is not None):
         await owe_comment(session, job.repository_id, run.pull_number)

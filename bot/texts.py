@@ -9,7 +9,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bot.store.tables import CommandState, Job, JobState
+from bot.store.tables import CommandState, Job, JobState, Release, ReleaseState, Run
+from bot.store.tables import Environment as Place
 from workers.contract.messages import Fault, ImageResult, Kind
 
 MOST_STATUS = 140  # characters; GitHub refuses a longer description with a 422
@@ -46,7 +47,7 @@ def status(job: Job) -> dict[str, str]:
 def _status(job: Job) -> tuple[str, str]:
     match job.state:
         case JobState.WAITING | JobState.QUEUED:
-            return "pending", f"Trying again: {job.sentence}" if job.attempt else "Queued"
+            return "pending", f"Trying again: {job.sentence}" if job.attempt else job.sentence or "Queued"
         case JobState.RUNNING:
             again = f" (attempt {job.attempt})" if job.attempt > 1 else ""
             return "pending", f"{_DOING[job.kind]} on {job.worker}{again}"
@@ -85,6 +86,25 @@ def reused(sha: str) -> str:
 
 def deployed(url: str) -> str:
     return f"Live at {url}"
+
+
+def why(run: Run) -> str:
+    """What caused a run, on one line: push (main), command /rollback (#7)."""
+    if run.pull_number is not None:
+        return f"{run.cause} (#{run.pull_number})"
+    return f"{run.cause} ({run.ref.removeprefix('refs/heads/').removeprefix('refs/tags/')})"
+
+
+def rolled_back(what: str, sha: str) -> str:
+    return f"Went live, then {what}: rolled back to {sha[:7]}"
+
+
+def brought_back(what: str, sha: str) -> str:
+    return f"Went live, then {what}: {sha[:7]} is being brought back"
+
+
+def went_wrong(what: str) -> str:
+    return f"Went live, then {what}; there is no earlier release to go back to"
 
 
 def superseded(sha: str) -> str:
@@ -204,6 +224,32 @@ def command_state(state: CommandState) -> str:
 
 def state_of(job: Job) -> str:
     return _EMOJI[job.state]
+
+
+def place_state(job: Job, place: Place, brought_out: Release | None, live: Release | None) -> str:
+    """How an environment stands for the people who read about the `job` that deployed to it."""
+    if place.stopped and live is None:
+        return "🗑 removed"
+    if job.state is not JobState.SUCCEEDED:
+        return state_of(job)
+    if brought_out is not None and brought_out.state is ReleaseState.FAILED:
+        return "↩️ rolled back"
+    if place.asleep:
+        return "💤 asleep"
+    if place.maintenance:
+        return "🚧 in maintenance"
+    return "⚠️ unwell" if live is not None and live.problem else state_of(job)
+
+
+def place_line(place: Place, live: Release | None) -> str:
+    """What runs in an environment since when, on one line."""
+    if live is None:
+        return f"{place.name} {'sleeps until it is asked for' if place.asleep else 'runs nothing'}"
+    said = f"{place.name} runs {live.sha[:7]} (release {live.id}"
+    said += f", {live.why}" if live.why else ""
+    said += f") on {live.worker} since {live.live_at:%Y-%m-%d %H:%M} UTC at {place.url}"
+    said += "; it is in maintenance" if place.maintenance else ""
+    return said + (f"; {live.problem}" if live.problem else "")
 
 
 def comment(view: CommentView) -> str:

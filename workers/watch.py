@@ -138,8 +138,7 @@ class Watch:
         key = (container.id, container.restarts, "" if container.running else container.status)
         if key not in self._said:
             said = await self._tools.engine.last_lines(container.id, _LINES)
-            masker = Masker(container.secrets)
-            self._said[key] = (masker.feed(said) + masker.end())[-LAST_LINES:]
+            self._said[key] = Masker(container.secrets).masked(said)[-LAST_LINES:]
         return self._said[key]
 
 

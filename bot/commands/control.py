@@ -5,18 +5,25 @@ from __future__ import annotations
 import dataclasses
 from datetime import timedelta
 
+from sqlmodel import select
+
 from bot import admission, answers, plan
-from bot.commands.definition import Asked, Refused
-from bot.commands.deploys import environment_of
-from bot.decision import Approve, CancelJobs, Decision, Extend, FreeLock, TakeLock
+from bot.commands.definition import Asked
+from bot.decision import Approve, CancelJobs, Decision, Extend, FreeLock, Maintain, Refused, TakeLock
+from bot.deploying import environment_of
 from bot.events import forks
 from bot.events.desk import Desk
+from bot.store.tables import Environment
+from bot.texts import shortened
 from config.durations import seconds
+from config.repository import PREVIEW
 from workers.contract.messages import now
 
 _WHOLE = 40  # characters of a SHA: of a shorter one an attacker may find a twin
 _SHORT = 7
 _MOST_EXTENSION = timedelta(days=30)
+_MOST_TEXT = 500  # characters of what visitors are told
+BACK_SOON = "We are working on this site. It will be back soon."
 GLOBAL = "--global"
 INFO = "--info"
 
@@ -31,6 +38,28 @@ async def cancel(_desk: Desk, asked: Asked) -> Decision:
 async def stop(desk: Desk, asked: Asked) -> Decision:
     name = plan.preview_name(asked.head.number)
     return asked.runs(desk, tuple(plan.stop_preview(asked.head.number)), f"stopping {name}")
+
+
+async def maintenance(desk: Desk, asked: Asked) -> Decision:
+    """Visitors of an environment are told something instead of seeing the app, or see the app again."""
+    name, switch, *words = asked.arguments
+    if switch not in ("on", "off") or (words and switch == "off"):
+        raise Refused("say /maintenance ENVIRONMENT on [text], or off")
+    if name == PREVIEW:
+        name = plan.preview_name(asked.head.number)
+    effect = await maintained(desk, name, " ".join(words) or BACK_SOON if switch == "on" else "")
+    return asked.done(f"{name} is {'in maintenance' if effect.text else 'open again'}", effect)
+
+
+async def maintained(desk: Desk, name: str, text: str) -> Maintain:
+    """What visitors of an environment are told; empty for the app. Raises Refused."""
+    here = select(Environment.id).where(
+        Environment.repository_id == desk.repository.id, Environment.name == name
+    )
+    async with desk.store.reading() as session:
+        if (await session.exec(here)).first() is None:
+            raise Refused(f"nothing was ever deployed to {name}")
+    return Maintain(name, shortened(text, _MOST_TEXT))
 
 
 async def extend(desk: Desk, asked: Asked) -> Decision:

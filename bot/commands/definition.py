@@ -22,10 +22,6 @@ class Permission(StrEnum):
     WRITE = "write access"
 
 
-class Refused(Exception):
-    """The command is not done; the text says why and what to do."""
-
-
 @dataclass(frozen=True)
 class Asked:
     """A command, who gave it, and the head that it was given for."""

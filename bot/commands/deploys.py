@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from sqlmodel import col, select
 
-from bot import admission, answers, plan
-from bot.commands.definition import Asked, Refused
-from bot.decision import Decision
+from bot import admission, answers, deploying, plan
+from bot.commands.definition import Asked
+from bot.decision import Decision, Refused
+from bot.deploying import Wanted
 from bot.events import forks
 from bot.events.desk import Desk
-from bot.gates import Closed, Gate, Wish
+from bot.gates import Closed, Gate
 from bot.plan import PlannedJob
-from bot.store.tables import CommandState, Environment, Job, JobState, Release, ReleaseState, Run
+from bot.store.tables import CommandState, Job, JobState, Run
 from config.errors import nearest
-from config.repository import PREVIEW, Repository
 from config.tags import Names
 from workers.contract.messages import Kind, now
 
 _CONFIRM_EVERY = 3.0  # seconds between two looks for the confirming reaction
 _CONFIRM_WITHIN = timedelta(minutes=10)
 FRESH = "--fresh"
-_ONLY = ("deployers",)  # what holds a rollback, besides locks: going back must always be quick
 
 
 async def build(desk: Desk, asked: Asked) -> Decision:
@@ -56,7 +54,8 @@ async def deploy(desk: Desk, asked: Asked) -> Decision:
             return await _preview(desk, asked)
         case (name,):
             _not_a_forks(asked)
-            return await _deploy_head(desk, asked, name)
+            wanted = await deploying.head(desk, asked.head, name, asked.author, asked.comment_id)
+            return await _gated(desk, asked, wanted)
         case (branch, "to", name):
             return await _deploy_branch(desk, asked, branch, name)
     raise Refused("say /deploy, /deploy ENVIRONMENT or /deploy BRANCH to ENVIRONMENT")
@@ -65,31 +64,17 @@ async def deploy(desk: Desk, asked: Asked) -> Decision:
 async def promote(desk: Desk, asked: Asked) -> Decision:
     """Deploy to one environment the very image that another runs."""
     source, target = asked.arguments
-    config = await desk.trusted()
-    environment_of(config, target)
-    live = await _live(desk, source)
-    jobs = plan.deploy(config, target, live.sha, target, None)
-    planned = _only_deploy(jobs)
-    job = dataclasses.replace(planned, needs=(), spec=planned.spec | _very(live))
-    wish = Wish(target, live.sha, asked.author, comment_id=asked.comment_id)
-    return await _gated(desk, asked, wish, (job,), job.spec, sha=live.sha, ref=f"environment/{target}")
+    return await _gated(
+        desk, asked, await deploying.promotion(desk, source, target, asked.author, asked.comment_id)
+    )
 
 
 async def rollback(desk: Desk, asked: Asked) -> Decision:
     """Deploy an earlier release again, with the settings that it had."""
-    name = asked.arguments[0]
-    wanted = asked.arguments[1] if len(asked.arguments) > 1 else None
-    release = await _earlier(desk, name, wanted)
-    held_by = {key: release.settings.get(key) for key in _ONLY}
-    job = PlannedJob(
-        Kind.DEPLOY,
-        name,
-        f"blacktree/deploy ({name})",
-        environment=name,
-        spec={**release.settings, **_very(release)},
+    name, *wanted = asked.arguments
+    return await _gated(
+        desk, asked, await deploying.rollback(desk, name, wanted[0] if wanted else None, asked.author)
     )
-    wish = Wish(name, release.sha, asked.author)
-    return await _gated(desk, asked, wish, (job,), held_by, sha=release.sha, ref=f"environment/{name}")
 
 
 async def retry(desk: Desk, asked: Asked) -> Decision:
@@ -128,13 +113,6 @@ async def retry(desk: Desk, asked: Asked) -> Decision:
     return asked.runs(desk, jobs, answers.accepted(asked.head.sha), fork=run.fork)
 
 
-def environment_of(config: Repository, name: str) -> None:
-    """Raises Refused, with the nearest, where the file has no such environment."""
-    known = [one for one in config.environments if one != PREVIEW]
-    if name not in known:
-        raise Refused(f"there is no environment {name}.{nearest(name, known)}")
-
-
 async def _preview(desk: Desk, asked: Asked) -> Decision:
     head = asked.head
     made = asked.runs(desk, (), "")
@@ -151,102 +129,32 @@ async def _preview(desk: Desk, asked: Asked) -> Decision:
     return asked.runs(desk, jobs, answers.accepted(head.sha), fork=fork)
 
 
-async def _deploy_head(desk: Desk, asked: Asked, name: str) -> Decision:
-    head = asked.head
-    config, holds = await desk.config(head.sha), await desk.trusted()
-    environment_of(config, name)
-    jobs = tuple(plan.deploy(config, name, head.sha, head.ref, head.number))
-    spec = _only_deploy(list(jobs)).spec
-    if name in holds.environments:
-        base = holds.environments[name].model_dump(mode="json")
-        spec = {**spec, "gates": base["gates"], "deployers": base["deployers"]}
-    wish = Wish(name, head.sha, asked.author, head.number, head.author, asked.comment_id)
-    return await _gated(desk, asked, wish, jobs, spec)
-
-
 async def _deploy_branch(desk: Desk, asked: Asked, branch: str, name: str) -> Decision:
     if branch != desk.repository.default_branch:
         raise Refused(f"only {desk.repository.default_branch} can be deployed by its name")
-    sha = await desk.github.branch_head(desk.repository, branch)
-    if sha is None:
-        raise Refused(f"there is no branch {branch}")
-    config = await desk.config(sha)
-    environment_of(config, name)
-    jobs = tuple(plan.deploy(config, name, sha, branch, None))
-    wish = Wish(name, sha, asked.author, comment_id=asked.comment_id)
-    spec = _only_deploy(list(jobs)).spec
-    return await _gated(desk, asked, wish, jobs, spec, sha=sha, ref=f"refs/heads/{branch}")
+    return await _gated(desk, asked, await deploying.branch(desk, name, asked.author, asked.comment_id))
 
 
-async def _gated(
-    desk: Desk,
-    asked: Asked,
-    wish: Wish,
-    jobs: tuple[PlannedJob, ...],
-    spec: Mapping[str, Any],
-    *,
-    sha: str | None = None,
-    ref: str | None = None,
-) -> Decision:
-    """Run `jobs` if every gate is open; wait where only the confirmation lacks; else refuse."""
-    found = await admission.holding(desk, wish, spec)
+async def _gated(desk: Desk, asked: Asked, wanted: Wanted) -> Decision:
+    """Run what is wanted if every gate is open; wait where only the confirmation lacks; else refuse."""
+    found = await admission.holding(desk, wanted.wish, wanted.holds)
     hard = [closed for closed in found if not closed.warning]
-    if any(closed.gate is Gate.UP_TO_DATE for closed in hard) and _updates(spec):
+    if any(closed.gate is Gate.UP_TO_DATE for closed in hard) and _updates(wanted.holds):
         await desk.github.update_branch(desk.repository, asked.head.number, asked.head.sha)
     if [closed.gate for closed in hard] == [Gate.CONFIRM] and now() - asked.written_at < _CONFIRM_WITHIN:
-        heard = asked.heard(CommandState.ACCEPTED, answers.held(hard), sha)
+        heard = asked.heard(CommandState.ACCEPTED, answers.held(hard), wanted.sha)
         return Decision(f"waits: {hard[0]}", pull=asked.head, heard=heard, later=_CONFIRM_EVERY)
     if hard:
         raise Refused(answers.held(hard))
     warnings: list[Closed] = [closed for closed in found if closed.warning]
-    said = "\n".join([answers.accepted(wish.sha), *(f"warning: {closed}" for closed in warnings)])
-    return asked.runs(desk, jobs, said, sha=sha, ref=ref)
+    said = "\n".join([answers.accepted(wanted.sha), *(f"warning: {closed}" for closed in warnings)])
+    return asked.runs(desk, wanted.jobs, said, sha=wanted.sha, ref=wanted.ref)
 
 
 def _updates(spec: Mapping[str, Any]) -> bool:
     return bool((spec.get("gates") or {}).get("up_to_date") == "update")
 
 
-def _only_deploy(jobs: list[PlannedJob]) -> PlannedJob:
-    return next(job for job in jobs if job.kind is Kind.DEPLOY)
-
-
-def _very(release: Release) -> dict[str, Any]:
-    """What makes a deploy take a release's image instead of a build's."""
-    return {"image_reference": release.image}
-
-
 def _not_a_forks(asked: Asked) -> None:
     if asked.head.fork:
         raise Refused("a fork's commit gets a preview only, after /approve; merge it to deploy it elsewhere")
-
-
-async def _live(desk: Desk, name: str) -> Release:
-    release = next((one for one in await _releases(desk, name) if one.state is ReleaseState.LIVE), None)
-    if release is None:
-        raise Refused(f"{name} runs nothing that could be promoted")
-    return release
-
-
-async def _earlier(desk: Desk, name: str, wanted: str | None) -> Release:
-    """The release before the live one, or the one that is named."""
-    served = [one for one in await _releases(desk, name) if one.live_at is not None]
-    live = next((one for one in served if one.state is ReleaseState.LIVE), None)
-    older = [one for one in served if one is not live]
-    if wanted is not None:
-        older = [one for one in older if str(one.id) == wanted or one.sha.startswith(wanted)]
-    if not older:
-        raise Refused(f"{name} has no {'release ' + wanted if wanted else 'earlier release'} to go back to")
-    return older[0]
-
-
-async def _releases(desk: Desk, name: str) -> list[Release]:
-    """An environment's releases, newest first."""
-    here = (
-        select(Release)
-        .join(Environment, col(Environment.id) == col(Release.environment_id))
-        .where(Environment.repository_id == desk.repository.id, Environment.name == name)
-        .order_by(col(Release.id).desc())
-    )
-    async with desk.store.reading() as session:
-        return list((await session.exec(here)).all())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from sqlmodel import col, select
 
-from bot import admission, answers, plan
-from bot.commands.definition import Asked, Refused
-from bot.commands.deploys import environment_of
-from bot.decision import Decision
+from bot import admission, answers, plan, texts
+from bot.commands.definition import Asked
+from bot.decision import Decision, Refused
+from bot.deploying import environment_of
 from bot.events.desk import Desk
 from bot.gates import Wish
 from bot.store.tables import Environment, Job, Release, ReleaseState, Run
@@ -31,13 +31,8 @@ async def status(desk: Desk, asked: Asked) -> Decision:
                 )
             ).all()
         }
-    lines = []
-    for place in places:
-        release = live.get(place.id or 0)
-        if release is not None:
-            lines.append(f"{place.name} runs {release.sha[:7]} (release {release.id}) at {place.url}")
-        elif place.pull_number in (None, asked.head.number):
-            lines.append(f"{place.name} runs nothing")
+    shown = [place for place in places if place.id in live or place.pull_number in (None, asked.head.number)]
+    lines = [texts.place_line(place, live.get(place.id or 0)) for place in shown]
     lines += [str(lock) for lock in await admission.locks(desk)]
     return asked.done("\n".join(lines) or "nothing has been deployed yet")
 

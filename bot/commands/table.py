@@ -107,6 +107,16 @@ COMMANDS = {
             "unlock", "<environment> | --global", WRITE, "free a lock", control.unlock, 1, 1, closed=True
         ),
         Definition(
+            "maintenance",
+            "<environment> on [text] | off",
+            WRITE,
+            "show visitors a page instead of the app, or the app again",
+            control.maintenance,
+            2,
+            80,
+            closed=True,
+        ),
+        Definition(
             "plan",
             "[environment]",
             ANYBODY,

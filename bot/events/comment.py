@@ -10,10 +10,10 @@ from difflib import get_close_matches
 from gidgethub import sansio
 from sqlmodel import select
 
-from bot.commands.definition import Asked, Definition, Permission, Refused
+from bot.commands.definition import Asked, Definition, Permission
 from bot.commands.grammar import Command, parse
 from bot.commands.table import COMMANDS
-from bot.decision import Decision
+from bot.decision import Decision, Refused
 from bot.events.desk import Desk
 from bot.events.router import Router
 from bot.github.forge import PullHead
@@ -63,7 +63,7 @@ async def _next(desk: Desk, asked: list[Asked]) -> Decision:
     if made.later is None and len(left) > 1:
         made = dataclasses.replace(made, later=0.0)
     queue = [one.heard(CommandState.ACCEPTED, "waits for its turn") for one in left[1:]]
-    return dataclasses.replace(made, further=tuple(Decision("", heard=heard) for heard in queue))
+    return dataclasses.replace(made, further=(*made.further, *(Decision("", heard=heard) for heard in queue)))
 
 
 def _undone(row: CommandRow) -> bool:

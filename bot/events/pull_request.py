@@ -14,6 +14,7 @@ from bot.events.router import Router
 from bot.github.forge import PullHead
 from bot.store.tables import Environment
 from config.errors import ConfigError
+from config.globs import glob
 from config.repository import PREVIEW
 from config.repository import Environment as Preview
 
@@ -102,6 +103,8 @@ def why_not(place: Preview, head: PullHead) -> str | None:
     """Pure: why a pull request gets no preview; None if it gets one."""
     if head.draft and not place.drafts:
         return "drafts have no previews"
+    if place.bases and not any(glob(pattern, head.base) for pattern in place.bases):
+        return f"only pull requests into {' or '.join(place.bases)} have previews"
     if place.labels and not set(place.labels) & set(head.labels):
         return f"only pull requests labeled {' or '.join(place.labels)} have previews"
     return None
@@ -134,7 +137,7 @@ def _cause(event: sansio.Event, head: PullHead, what: str = "") -> Cause:
     """GitHub's time of the change tells a second cause from a second delivery of one."""
     payload = event.data
     changed_at = payload["pull_request"]["updated_at"]
-    told = ":".join(filter(None, [head.sha, what]))
+    told = ":".join(filter(None, [head.sha, head.base, what]))
     key = f"pull:{payload['repository']['id']}:{head.number}:{told}:{changed_at}"
     actor = str((payload.get("sender") or {}).get("login", ""))
     kind = f"pull_request {what}".strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gidgethub import sansio
 
 from bot.decision import Decision
-from bot.events import checks, comment, merge_group, pull_request, push, schedule, tags
+from bot.events import checks, comment, merge_group, pull_request, push, schedule, tags, thaw
 from bot.events.desk import Desk
 from bot.events.router import Router
 
@@ -17,6 +17,7 @@ _router = Router(
     merge_group.router,
     checks.router,
     schedule.router,
+    thaw.router,
 )
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bot import texts
+from bot import quiet, texts
 from bot.logs import LogStore
 from bot.store.tables import (
     CommandRow,
@@ -50,7 +50,11 @@ async def view(session: AsyncSession, pull: Pull, base_url: str, logs: LogStore)
 
 
 async def _runs(session: AsyncSession, pull: Pull) -> list[Run]:
-    theirs = select(Run).where(Run.repository_id == pull.repository_id, Run.pull_number == pull.number)
+    theirs = select(Run).where(
+        Run.repository_id == pull.repository_id,
+        Run.pull_number == pull.number,
+        col(Run.cause).not_in(quiet.CAUSES),
+    )
     return list((await session.exec(theirs.order_by(col(Run.id).desc()).limit(2 * _MOST_RUNS))).all())
 
 
@@ -124,15 +128,24 @@ async def _place(session: AsyncSession, job: Job, base_url: str, logs: LogStore)
         Release.environment_id == environment.id, Release.state == ReleaseState.LIVE
     )
     live = (await session.exec(serving)).first()
+    brought_out = (await session.exec(select(Release).where(Release.job_id == job.id))).first()
+    last, unwell = live or brought_out if environment.asleep else live, _unwell(brought_out, live)
     return PlaceView(
         name=job.name,
-        state="🗑 removed" if environment.stopped and live is None else state_of(job),
-        url=environment.url if live else None,
-        sha=live.sha if live else None,
+        state=texts.place_state(job, environment, brought_out, live),
+        url=environment.url if last else None,
+        sha=last.sha if last else None,
         log_url=f"{base_url}/jobs/{job.id}",
-        problem=_problem(job),
-        log=await _log(job, logs),
+        problem=_problem(job) or (unwell.problem if unwell else ""),
+        log=await _log(job, logs) or (texts.tail(unwell.last_lines) if unwell else ""),
     )
+
+
+def _unwell(brought_out: Release | None, live: Release | None) -> Release | None:
+    """The job's release, if it was given up, or what serves now, if it suffers something."""
+    given_up = brought_out is not None and brought_out.state is ReleaseState.FAILED
+    release = brought_out if given_up else live
+    return release if release is not None and release.problem else None
 
 
 async def _log(job: Job, logs: LogStore) -> str:

@@ -185,7 +185,9 @@ class Reporter:
 
     async def _deployment(self, repository: Repository, report: Report) -> None:
         async with self._store.reading() as session:
-            release = await session.get_one(Release, report.payload["release"])
+            release = await session.get(Release, report.payload["release"])
+            if release is None:
+                return  # so old that it was deleted
             environment = await session.get_one(Environment, release.environment_id)
             job = await session.get_one(Job, release.job_id)
         preview = environment.pull_number is not None
@@ -198,7 +200,9 @@ class Reporter:
         state = report.payload["state"]
         body = {
             "state": state,
-            "description": texts.shortened(job.sentence, texts.MOST_STATUS),
+            "description": texts.shortened(
+                report.payload.get("description", job.sentence), texts.MOST_STATUS
+            ),
             "log_url": f"{self._settings.base_url}/jobs/{job.id}",
             "auto_inactive": not preview,
         }

@@ -9,10 +9,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import structlog
-from sqlmodel import select
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bot import lifecycle, reports
+from bot import lifecycle, reports, texts
 from bot.routing.places import Place, place_of, places
 from bot.routing.proxy import Proxy, ProxyDown, Route
 from bot.routing.routes import Routes
@@ -20,13 +20,17 @@ from bot.routing.users import Users
 from bot.secrets import Secrets
 from bot.specs import release_name
 from bot.store.database import Store, heard
-from bot.store.tables import Environment, Job, JobState, Release, ReleaseState
+from bot.store.tables import ContainerRow, Environment, Job, JobState, Release, ReleaseState
 from config.errors import ConfigError
 from config.settings import Settings
 from workers.contract.messages import Ready, Refusal, Switched, now
 
 _POLL = 5.0  # seconds: how soon a proxy that lost its routes has them again
 _PAUSE = 0.5
+# An old release is there a little longer than the new one has to prove itself in, so that its last
+# moment counts too; and it is not gone back to in its own last moment.
+_STAYS = timedelta(seconds=5)
+_LAST_MOMENT = timedelta(seconds=1)
 
 log = structlog.get_logger()
 
@@ -116,15 +120,60 @@ class Router:
         release = await lifecycle.release_of(session, job)
         if release is None:
             return False
-        drain = release.settings.get("drain")
+        drain, stability = self._times(release)
         for old in await _live(session, release.environment_id):
             old.state = ReleaseState.RETIRED
-            old.remove_after = now() + timedelta(seconds=self._settings.drain if drain is None else drain)
-            await reports.owe_deployment(session, job.repository_id, old, "inactive")
+            old.remove_after = now() + max(drain, stability + _STAYS)
+            if old.deployment_id is None or old.deployment_id != release.deployment_id:
+                await reports.owe_deployment(session, job.repository_id, old, "inactive")
         release.state, release.addresses, release.live_at = ReleaseState.LIVE, ready.addresses, now()
+        release.steady_at = release.live_at + stability
         environment = await session.get_one(Environment, release.environment_id)
         environment.url, environment.stopped, environment.asleep = url, False, False
         return True
+
+    def _times(self, release: Release) -> tuple[timedelta, timedelta]:
+        """How long the release before this one serves on, and how long this one has to prove itself."""
+        drain = release.settings.get("drain")
+        stability = release.settings.get("stability") or 0
+        return (
+            timedelta(seconds=self._settings.drain if drain is None else drain),
+            timedelta(seconds=stability),
+        )
+
+    async def back(self, given_up: int, what: str, last_lines: str = "") -> Release | None:
+        """Switch from a release that went wrong after its switch to the one before it, which still runs.
+
+        Gives that, or None where there is none. `what` went wrong, and the `last_lines` that it printed, are
+        for people. Raises ProxyDown and ConfigError.
+        """
+        async with self._lock:
+            async with self._store.reading() as session:
+                release = await session.get_one(Release, given_up)
+                old = await _before(session, release)
+                if release.state is not ReleaseState.LIVE or old is None:
+                    return None
+                place = await place_of(session, old)
+            url = await self._switch(place)
+            async with self._store.transaction() as session:
+                release = await session.get_one(Release, given_up)
+                again = await _before(session, release)
+                if release.state is not ReleaseState.LIVE or again is None or again.id != old.id:
+                    return None  # `run` applies what is true
+                release.state = ReleaseState.FAILED
+                release.problem, release.last_lines = texts.rolled_back(what, again.sha), last_lines
+                again.state, again.remove_after = ReleaseState.LIVE, None
+                environment = await session.get_one(Environment, release.environment_id)
+                environment.url = url
+                await reports.gave_up(session, environment, release)
+                await reports.owe_deployment(session, environment.repository_id, again, "success")
+        log.warning("rolled back", environment=place.name, release=given_up, to=again.id, why=what)
+        return again
+
+    async def closed(self) -> None:
+        """The proxy sends nobody any more to what is about to be stopped, as far as it can be told now."""
+        with suppress(ProxyDown):
+            await self.restore()
 
     async def _wanted(self) -> list[Route]:
         async with self._store.reading() as session:
@@ -152,16 +201,39 @@ async def free_port(session: AsyncSession, settings: Settings) -> int:
     raise ConfigError(f"PROXY_PORTS: all of {settings.proxy_ports} are taken")
 
 
-async def retire(session: AsyncSession, repository_id: int, name: str) -> None:
-    """Take what is live in an environment out of service; its route goes with the next `restore`."""
+async def _before(session: AsyncSession, release: Release) -> Release | None:
+    """The release that served before this one, if it still runs as far as its worker said."""
+    draining = (
+        select(Release)
+        .where(Release.environment_id == release.environment_id, Release.state == ReleaseState.RETIRED)
+        .where(
+            Release.problem == "",
+            col(Release.id) < release.id,
+            col(Release.remove_after) > now() + _LAST_MOMENT,
+        )
+        .order_by(col(Release.live_at).desc())
+    )
+    for old in (await session.exec(draining)).all():
+        running = select(ContainerRow.running).where(ContainerRow.release_id == old.id)
+        if old.addresses and all((await session.exec(running)).all()):
+            return old
+    return None
+
+
+async def retire(session: AsyncSession, repository_id: int, name: str, *, asleep: bool = False) -> None:
+    """Take what is live in an environment out of service; its route goes with the next `restore`.
+
+    One that is only `asleep` is the same deployment to GitHub when it is awake again.
+    """
     here = select(Environment).where(Environment.repository_id == repository_id, Environment.name == name)
     environment = (await session.exec(here)).first()
     if environment is None:
         return
-    environment.stopped = True
+    environment.stopped, environment.asleep = not asleep, asleep
     for release in await _live(session, environment.id):
         release.state, release.remove_after = ReleaseState.RETIRED, now()
-        await reports.owe_deployment(session, repository_id, release, "inactive")
+        if not asleep:
+            await reports.owe_deployment(session, repository_id, release, "inactive")
 
 
 async def _live(session: AsyncSession, environment_id: int | None) -> list[Release]:

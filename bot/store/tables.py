@@ -248,6 +248,9 @@ class WorkerRow(SQLModel, table=True):
     running: int = 0
     disk_free: int = Field(default=0, sa_type=BigInteger)
     problem: str = Field(default="", description="why it takes no jobs, for people; empty if it does")
+    started_at: datetime = Field(
+        default_factory=now, sa_type=Moment, description="when this instance was heard first"
+    )
     seen_at: datetime = Field(default_factory=now, sa_type=Moment)
 
 
@@ -263,8 +266,12 @@ class ContainerRow(SQLModel, table=True):
     restarts: int = 0
     exit_code: int = 0
     out_of_memory: bool = False
-    health: str = ""
-    seen_at: datetime = Field(default_factory=now, sa_type=Moment)
+    health: str = Field(default="", description="of its HEALTHCHECK; `gone` where it was removed")
+    last_lines: str = Field(default="", sa_type=Text, description="what it printed before it ended, masked")
+    restarted_at: datetime | None = Field(
+        default=None, sa_type=Moment, description="when it was first seen to have restarted once more"
+    )
+    seen_at: datetime = Field(default_factory=now, sa_type=Moment, description="when it was told so first")
 
 
 class Image(SQLModel, table=True):
@@ -330,8 +337,14 @@ class Release(SQLModel, table=True):
     actor: str = ""
     why: str = Field(default="", description="what caused it, for people")
     problem: str = Field(default="", description="why it was given up after its switch, or what it suffers")
+    last_lines: str = Field(
+        default="", sa_type=Text, description="what its container printed before it ended"
+    )
     created_at: datetime = Field(default_factory=now, sa_type=Moment)
     live_at: datetime | None = Field(default=None, sa_type=Moment)
+    steady_at: datetime | None = Field(
+        default=None, sa_type=Moment, description="when its stability window ends, after its switch"
+    )
     remove_after: datetime | None = Field(default=None, sa_type=Moment, description="when it has drained")
     deployment_id: int | None = Field(default=None, sa_type=BigInteger, description="GitHub's")
 

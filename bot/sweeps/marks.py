@@ -26,6 +26,13 @@ async def move(session: AsyncSession, name: str, value: str) -> None:
     session.add(mark)
 
 
+async def remove(session: AsyncSession, name: str) -> None:
+    """Forget a mark."""
+    mark = await session.get(Mark, name)
+    if mark is not None:
+        await session.delete(mark)
+
+
 async def watched(store: Store) -> list[Repository]:
     """The repositories that sweeps look at: active, and with runs."""
     run = select(Run.repository_id)
@@ -37,6 +44,17 @@ async def watched(store: Store) -> list[Repository]:
 def guid() -> str:
     """That of a delivery which GitHub never sent."""
     return f"sweep-{uuid.uuid4()}"
+
+
+def about(repository: Repository) -> dict[str, Any]:
+    """A repository in GitHub's form, as far as we know it."""
+    return {
+        "id": repository.id,
+        "name": repository.name,
+        "full_name": repository.full_name,
+        "default_branch": repository.default_branch,
+        "private": repository.private,
+    }
 
 
 def surroundings(repository: Repository, about: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Previews that nobody needs: their time is over, or their pull request is closed and the stop was missed."""
+"""Previews that nobody needs: their time is over, their repository gone, or a close was missed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from sqlmodel import col, select
 
 from bot import lifecycle, plan, record
 from bot.decision import Cause, Decision
+from bot.events.installation import REMOVED
+from bot.events.repository import ARCHIVED, DELETED
 from bot.store.database import Store
 from bot.store.tables import Environment, Job, Pull, Repository
 from bot.sweeps import marks
@@ -17,6 +19,7 @@ from config.settings import Settings
 from workers.contract.messages import Kind, now
 
 EVERY = 60.0  # seconds
+_GONE = (ARCHIVED, DELETED)  # no pull request of these is ever closed again
 _AGAIN = timedelta(hours=1)  # after a stop that failed
 
 log = structlog.get_logger()
@@ -32,8 +35,12 @@ async def sweep(store: Store, settings: Settings) -> None:
             (col(Environment.repository_id) == col(Pull.repository_id))
             & (col(Environment.pull_number) == col(Pull.number)),
         )
-        .where(Repository.inactive == "", col(Environment.stopped).is_(False))
-        .where(col(Pull.open).is_(False) | (col(Pull.expires_at) <= now()))
+        .where(col(Environment.stopped).is_(False))
+        .where(
+            col(Pull.open).is_(False)
+            | (col(Pull.expires_at) <= now())
+            | col(Repository.inactive).in_((REMOVED, *_GONE))
+        )
     )
     async with store.reading() as session:
         found = (await session.exec(over)).all()
@@ -63,12 +70,18 @@ def stopping(jobs: Sequence[Job], at: datetime) -> bool:
 
 def over(repository: Repository, pull: Pull, jobs: int) -> Decision:
     """The stop of a preview. One that is still over after more `jobs` than this is stopped anew."""
-    if pull.open:
-        assert pull.expires_at is not None, "or it is not over"  # noqa: S101
-        kind, key = "expired", f"ttl:{repository.id}:{pull.number}:{pull.expires_at.isoformat()}:{jobs}"
+    known = f"{repository.id}:{pull.number}"
+    if not pull.open:
+        kind, key = "pull_request closed", f"closed:{known}:{pull.head_sha}:{jobs}"
+        why = f"#{pull.number} is closed"
+    elif repository.inactive in (REMOVED, *_GONE):
+        kind, key = "repository gone", f"gone:{known}:{jobs}"
+        why = f"{repository.full_name} is {repository.inactive}"
     else:
-        kind, key = "pull_request closed", f"closed:{repository.id}:{pull.number}:{pull.head_sha}:{jobs}"
+        assert pull.expires_at is not None, "or it is not over"  # noqa: S101
+        kind, key = "expired", f"ttl:{known}:{pull.expires_at.isoformat()}:{jobs}"
+        why = "its time is over"
     name = plan.preview_name(pull.number)
     cause = Cause(kind, key, f"refs/pull/{pull.number}/head", pull.head_sha, "", pull.number)
-    reason = f"stops {name}: {'its time is over' if pull.open else f'#{pull.number} is closed'}"
+    reason = f"stops {name}: {why}"
     return Decision(reason, cause, tuple(plan.stop_preview(pull.number)))

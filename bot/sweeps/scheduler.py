@@ -15,7 +15,20 @@ from bot.github.reporter import Reporter
 from bot.logs import LogStore
 from bot.routing.proxy import Proxy
 from bot.store.database import Store
-from bot.sweeps import cancels, drains, heads, leases, lost_messages, missed, previews, requests, retention
+from bot.sweeps import (
+    cancels,
+    drains,
+    heads,
+    leases,
+    lost_messages,
+    lost_releases,
+    missed,
+    orphans,
+    previews,
+    retention,
+    sleepers,
+    thaws,
+)
 from bot.sweeps.schedules import EVERY as SCHEDULES
 from bot.sweeps.schedules import Schedules
 from config.settings import Settings
@@ -42,6 +55,7 @@ async def sweeping(
 ) -> AsyncIterator[None]:
     """The sweeps run until the end of the block; what a dead bot left is looked at once at the start."""
     await lost_messages.sweep(store, queue, dispatcher, older=0)
+    schedules, idle = Schedules(store, github), sleepers.Sleepers(store, proxy)
     sweeps: dict[str, tuple[float, Callable[[], Awaitable[object]]]] = {
         "stale workers": (min(5.0, settings.lease / 4), lambda: leases.sweep(store, queue, settings.lease)),
         "lost messages": (
@@ -52,12 +66,14 @@ async def sweeping(
         "drains": (drains.EVERY, lambda: drains.sweep(store, queue)),
         "retention": (retention.EVERY, lambda: retention.sweep(store, logs, settings.retention)),
         "reports": (_REPORTS, reporter.send_due),
-        "requests": (requests.EVERY, lambda: requests.sweep(store, proxy)),
         "previews": (previews.EVERY, lambda: previews.sweep(store, settings)),
+        "lost releases": (lost_releases.EVERY, lambda: lost_releases.sweep(store, queue, settings)),
+        "sleepers": (sleepers.EVERY, idle.sweep),
+        "thaws": (thaws.EVERY, lambda: thaws.sweep(store)),
     }
-    schedules = Schedules(store, github)
     asking: dict[str, tuple[float, Callable[[], Awaitable[object]]]] = {
         "missed deliveries": (missed.EVERY, lambda: missed.sweep(store, github, settings)),
+        "orphans": (orphans.EVERY, lambda: orphans.sweep(store, github)),
         "heads": (heads.EVERY, lambda: heads.sweep(store, github)),
         "schedules": (SCHEDULES, schedules.sweep),
     }

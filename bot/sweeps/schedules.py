@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
-from apscheduler.triggers.cron import CronTrigger
 
+from bot.cron import due
 from bot.github.client import GitHubError
 from bot.github.forge import GitHub
 from bot.store.database import Store
@@ -21,7 +21,6 @@ from workers.contract.messages import now
 
 EVERY = 60.0  # seconds
 _FRESH = 300.0  # seconds that a default branch's head is believed
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 log = structlog.get_logger()
 
@@ -85,39 +84,8 @@ class Schedules:
             log.info("schedule due", repository=repository.full_name, cron=schedule.cron)
 
 
-def due(cron: str, since: datetime, at: datetime) -> bool:
-    """Whether there is a time of `cron` (UTC) after `since` and not after `at`."""
-    following = trigger(cron).get_next_fire_time(None, since + timedelta(microseconds=1))
-    return following is not None and following <= at
-
-
-def trigger(cron: str) -> CronTrigger:
-    """APScheduler counts weekdays from Monday; cron from Sunday, which is 0 and 7."""
-    *fields, weekdays = cron.split()
-    return CronTrigger.from_crontab(" ".join([*fields, _named(weekdays)]), timezone="UTC")
-
-
-def _named(weekdays: str) -> str:
-    """A field of weekdays with names for its numbers."""
-    if weekdays == "*" or any(letter.isalpha() for letter in weekdays):
-        return weekdays
-    days: set[int] = set()
-    for part in weekdays.split(","):
-        span, _, step = part.partition("/")
-        first, _, last = ("0-6" if span == "*" else span).partition("-")
-        days |= {day % 7 for day in range(int(first), int(last or first) + 1, int(step or 1))}
-    return ",".join(_DAYS[day] for day in sorted(days))
-
-
 def _delivery(repository: Repository, schedule: Schedule, at: datetime) -> Delivery:
-    about = {
-        "id": repository.id,
-        "name": repository.name,
-        "full_name": repository.full_name,
-        "default_branch": repository.default_branch,
-        "private": repository.private,
-    }
-    payload = marks.surroundings(repository, about) | {
+    payload = marks.surroundings(repository, marks.about(repository)) | {
         "schedule": {**schedule.model_dump(include={"cron", "environment", "branch"}), "at": at.isoformat()}
     }
     return Delivery(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,23 +21,19 @@ from bot.store.tables import (
     AttemptRow,
     Delivery,
     DeliveryState,
-    Environment,
     Image,
     Job,
     JobState,
-    Release,
-    ReleaseState,
     Repository,
     Run,
     StepRow,
     WorkerRow,
 )
+from bot.web.access import TOO_LARGE, authorize, no_web_page, number
 from workers.contract.messages import now
 
 _MOST = 100
 _MOST_LINES = 10_000
-_TOO_LARGE = 2**31  # for an id's column
-_HERE = ("127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,6 @@ class Api:
             "/jobs/{id}": self.job,
             "/jobs/{id}/log": self.log,
             "/workers": self.workers,
-            "/environments": self.environments,
             "/deliveries": self.deliveries,
             "/deliveries/{guid}": self.delivery,
         }
@@ -67,9 +61,9 @@ class Api:
         """The newest runs, `?limit=` at most 100, older than run `?before=`."""
         self._authorize(request)
         newest = select(Run, Repository).join(Repository, col(Repository.id) == col(Run.repository_id))
-        if before := _number(request, "before", 0):
+        if before := number(request, "before", 0):
             newest = newest.where(col(Run.id) < before)
-        limit = min(_number(request, "limit", 30), _MOST)
+        limit = min(number(request, "limit", 30), _MOST)
         async with self.store.reading() as session:
             rows = (await session.exec(newest.order_by(col(Run.id).desc()).limit(limit))).all()
             jobs = await _jobs(session, [run.id or 0 for run, _ in rows])
@@ -78,9 +72,9 @@ class Api:
     async def run(self, request: Request) -> Response:
         """One run with its jobs and their steps."""
         self._authorize(request)
-        number: int = request.path_params["id"]
+        asked: int = request.path_params["id"]
         async with self.store.reading() as session:
-            run = await session.get(Run, number) if number < _TOO_LARGE else None
+            run = await session.get(Run, asked) if asked < TOO_LARGE else None
             if run is None:
                 raise HTTPException(404, "there is no such run")
             repository = await session.get_one(Repository, run.repository_id)
@@ -100,10 +94,10 @@ class Api:
         `?from=` leaves out so many bytes, for whoever has them; `?tail=` gives the last lines only.
         """
         self._authorize(request)
-        start, lines = _number(request, "from", 0), min(_number(request, "tail", 0), _MOST_LINES)
+        start, lines = number(request, "from", 0), min(number(request, "tail", 0), _MOST_LINES)
         async with self.store.reading() as session:
             job = await _job(session, request)
-        attempt = _number(request, "attempt", job.attempt)
+        attempt = number(request, "attempt", job.attempt)
         if lines:
             return PlainTextResponse(await self.logs.tail(job.id, attempt, lines))
         return StreamingResponse(self.logs.read(job.id, attempt, start), media_type="text/plain")
@@ -114,24 +108,12 @@ class Api:
             rows = (await session.exec(select(WorkerRow).order_by(col(WorkerRow.name)))).all()
         return JSONResponse([row.model_dump(mode="json") for row in rows])
 
-    async def environments(self, request: Request) -> Response:
-        """What runs where."""
-        self._authorize(request)
-        places = select(Environment, Repository).join(
-            Repository, col(Repository.id) == col(Environment.repository_id)
-        )
-        async with self.store.reading() as session:
-            rows = (await session.exec(places.order_by(col(Environment.id)))).all()
-            live = (await session.exec(select(Release).where(Release.state == ReleaseState.LIVE))).all()
-        releases = {release.environment_id: release for release in live}
-        return JSONResponse([_place(*row, releases.get(row[0].id or 0)) for row in rows])
-
     async def deliveries(self, request: Request) -> Response:
         """The newest deliveries without their payloads, `?limit=` at most 100."""
         self._authorize(request)
         newest = select(Delivery).order_by(col(Delivery.received_at).desc())
         async with self.store.reading() as session:
-            rows = (await session.exec(newest.limit(min(_number(request, "limit", 30), _MOST)))).all()
+            rows = (await session.exec(newest.limit(min(number(request, "limit", 30), _MOST)))).all()
         return JSONResponse([row.model_dump(mode="json", exclude={"payload"}) for row in rows])
 
     async def delivery(self, request: Request) -> Response:
@@ -146,8 +128,7 @@ class Api:
     async def replay(self, request: Request) -> Response:
         """Decide about a delivery again, from GitHub's state of now; what it has caused is not done twice."""
         self._authorize(request)
-        if "origin" in request.headers and self.token is None:
-            raise HTTPException(403, "a web page may not replay deliveries")
+        no_web_page(request, self.token)
         async with self.store.transaction() as session:
             row = await session.get(Delivery, request.path_params["guid"])
             if row is None:
@@ -156,24 +137,7 @@ class Api:
         return JSONResponse({"message": "it is decided about again"}, status_code=202)
 
     def _authorize(self, request: Request) -> None:
-        """A bearer token where one is set; without one only this machine itself may ask."""
-        if self.token is None:
-            local = request.client is not None and request.client.host in _HERE
-            if not local or "x-forwarded-for" in request.headers or "forwarded" in request.headers:
-                raise HTTPException(403, "set BLACKTREE_API_TOKEN to use the API from another machine")
-            return
-        given = request.headers.get("authorization", "").encode()
-        if not hmac.compare_digest(given, f"Bearer {self.token.get_secret_value()}".encode()):
-            raise HTTPException(401, "Authorization: Bearer with BLACKTREE_API_TOKEN is needed")
-
-
-def _number(request: Request, name: str, default: int) -> int:
-    value = request.query_params.get(name, "")
-    if not value:
-        return default
-    if not value.isdecimal() or len(value) > 9:
-        raise HTTPException(400, f"{name} must be a number")
-    return int(value)
+        authorize(request, self.token)
 
 
 async def _job(session: AsyncSession, request: Request) -> Job:
@@ -228,14 +192,3 @@ async def _whole(session: AsyncSession, job: Job) -> dict[str, Any]:
 def _attempt(attempt: AttemptRow) -> dict[str, Any]:
     log = f"/api/v1/jobs/{attempt.job_id}/log?attempt={attempt.attempt}"
     return {**attempt.model_dump(mode="json", exclude={"job_id"}), "log": log}
-
-
-def _place(environment: Environment, repository: Repository, live: Release | None) -> dict[str, Any]:
-    shown = {"id", "sha", "image", "worker", "address", "live_at", "job_id"}
-    return {
-        "repository": repository.full_name,
-        "name": environment.name,
-        "pull_number": environment.pull_number,
-        "url": environment.url if live else None,
-        "release": live.model_dump(mode="json", include=shown) if live else None,
-    }

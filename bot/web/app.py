@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
@@ -12,15 +15,23 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
 from bot.store.database import Store
-from bot.web.api import Api
 from bot.web.visitors import Visitors
 from bot.webhooks import Receiver
 from workers.contract.queue import BotQueue, QueueDown
 
+
+class Routed(Protocol):
+    """A part of the API."""
+
+    def routes(self) -> list[Route]: ...
+
+
 log = structlog.get_logger()
 
 
-def application(receiver: Receiver, api: Api, store: Store, queue: BotQueue, visitors: Visitors) -> Starlette:
+def application(
+    receiver: Receiver, api: Sequence[Routed], store: Store, queue: BotQueue, visitors: Visitors
+) -> Starlette:
     """All routes. A stack trace never reaches whoever asks."""
 
     async def alive(_request: Request) -> Response:
@@ -52,7 +63,7 @@ def application(receiver: Receiver, api: Api, store: Store, queue: BotQueue, vis
             Route("/setup", set_up),
             Route("/setup/done", set_up),
             Route("/tls/allowed", visitors.allowed),
-            Mount("/api/v1", routes=api.routes()),
+            Mount("/api/v1", routes=[route for part in api for route in part.routes()]),
         ],
         middleware=[Middleware(visitors.before)],
         exception_handlers={HTTPException: _refused, Exception: _broken},

@@ -34,8 +34,8 @@ class Talk:
     first: str  # the repository's first commit
     queue: MemoryQueue
 
-    async def push(self, files: dict[str, str | None], branch: str = "main") -> str:
-        sha = await self.work.commit(files, message="Change")
+    async def push(self, files: dict[str, str | None], branch: str = "main", message: str = "Change") -> str:
+        sha = await self.work.commit(files, message=message)
         await self.work.push(branch=branch)
         return sha
 

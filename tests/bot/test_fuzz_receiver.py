@@ -127,7 +127,7 @@ async def ask(web: ASGIApp, body: bytes, headers: list[tuple[bytes, bytes]], cut
 async def test_no_body_whatever_breaks_the_receiver_or_makes_it_grow(store: Store, tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     chance = random.Random(seed)
-    api = Api(store, FileLogs(tmp_path / "logs"), None)
+    api = [Api(store, FileLogs(tmp_path / "logs"), None)]
     visitors = Visitors(store, Settings(), lambda _environment: asyncio.sleep(0))
     web = application(Receiver(store, (SECRET,)), api, store, MemoryQueue(), visitors)
     kept, objects = set(), 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from bot.admission import without
+from bot.freezes import frozen
 from bot.gates import Facts, Gate, Locked, Wish, closed
 from bot.plan import PlannedJob
 from workers.contract.messages import Kind
@@ -95,3 +96,44 @@ def test_a_plan_without_a_deploy_keeps_what_the_others_need() -> None:
     )
     assert without(jobs, {0, 3}) == (_job(Kind.BUILD, "web"), _job(Kind.DEPLOY, "staging", 0))
     assert without(jobs, set()) == jobs
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(f"2026-11-{text}").replace(tzinfo=UTC)
+
+
+WEEKEND = {"cron": "0 18 * * 5", "lasts": "62h", "reason": "the weekend"}
+NIGHTS = {"cron": "0 22 * * *", "lasts": "8h", "reason": "the night"}
+MINUTES = {"cron": "* * * * *", "lasts": "365d", "reason": "for ever"}
+
+
+@pytest.mark.parametrize(
+    ("windows", "now", "until"),
+    [
+        ([WEEKEND], "27T17:59", None),
+        ([WEEKEND], "27T18:00", "30T08:00"),  # a Friday
+        ([WEEKEND], "30T07:59", "30T08:00"),
+        ([WEEKEND], "30T08:00", None),
+        ([NIGHTS], "27T03:00", "27T06:00"),
+        ([NIGHTS, WEEKEND], "28T03:00", "30T08:00"),
+        ([WEEKEND, NIGHTS], "30T07:00", "30T08:00"),
+        ([], "28T03:00", None),
+    ],
+)
+def test_a_freeze_window_lasts_from_its_time_on(
+    windows: list[dict[str, str]], now: str, until: str | None
+) -> None:
+    found = frozen(windows, at(now))
+    assert (found and found.until) == (at(until) if until else None)
+
+
+def test_a_freeze_window_that_begins_each_minute_holds_and_is_found_at_once() -> None:
+    found = frozen([MINUTES], at("28T03:00"))
+    assert found is not None
+    assert found.until == at("28T03:00") + timedelta(days=365)
+
+
+def test_a_freeze_holds_and_says_until_when_and_that_a_rollback_may_go() -> None:
+    facts = Facts(frozen=frozen([WEEKEND], at("28T03:00")))
+    (one,) = closed({}, WISH, facts)
+    assert str(one) == "freeze: the weekend until 2026-11-30 08:00 UTC; a rollback may go all the same"

@@ -26,6 +26,7 @@ from bot.store.database import Store
 from bot.store.tables import Delivery, DeliveryState, Job, JobState
 from bot.web.api import Api
 from bot.web.app import application
+from bot.web.places import Places
 from bot.web.visitors import Visitors
 from bot.webhooks import MOST_BYTES, Receiver, signed
 from config.settings import Settings
@@ -72,7 +73,8 @@ class Door:
 @asynccontextmanager
 async def door_to(store: Store, folder: Path, token: str | None = None) -> AsyncIterator[Door]:
     """The bot's web application, put together as in bot/main.py, on a port of its own."""
-    api = Api(store, FileLogs(folder / "logs"), SecretStr(token) if token else None)
+    bearer = SecretStr(token) if token else None
+    api = (Api(store, FileLogs(folder / "logs"), bearer), Places(store, bearer, "https://github.com"))
     visitors = Visitors(store, Settings(), lambda _environment: asyncio.sleep(0))
     web = application(Receiver(store, (SECRET,)), api, store, MemoryQueue(), visitors)
     with contextlib.closing(listen("127.0.0.1", 0)) as listener:

@@ -138,7 +138,7 @@ async def bot(store: Store, settings: Settings, folder: Path) -> AsyncIterator[t
 
     visitors = Visitors(store, settings, wake)
     api = Api(store, FileLogs(folder / "logs"), None)
-    web = application(Receiver(store, (b"secret" * 4,)), api, store, MemoryQueue(), visitors)
+    web = application(Receiver(store, (b"secret" * 4,)), [api], store, MemoryQueue(), visitors)
     with contextlib.closing(listen(BIND, 0)) as listener:
         async with serving(web, listener):
             yield f"{BIND}:{listener.getsockname()[1]}", woken

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlmodel import col, select
 
+from bot.cron import due
 from bot.github.forge import Attempt
 from bot.github.forge import GitHub as Forge
 from bot.processing import Processor
@@ -27,8 +28,8 @@ from bot.store.tables import (
     Repository,
     Run,
 )
-from bot.sweeps import heads, missed, previews
-from bot.sweeps.schedules import Schedules, due
+from bot.sweeps import heads, missed, orphans, previews
+from bot.sweeps.schedules import Schedules
 from config.settings import Settings
 from tests.github import Contract, GitHub, User, WorkTree
 from tests.github import Repository as Sample
@@ -292,6 +293,46 @@ async def test_a_closed_pull_requests_preview_is_stopped_again_after_a_stop_that
         async with bot.store.transaction() as session:
             for job in (await session.exec(select(Job))).all():
                 job.state, job.ended_at = JobState.FAILED, now() - ago
+        await previews.sweep(bot.store, bot.settings)
+        assert len(await _stops(bot)) == stops
+
+
+async def test_a_preview_that_no_open_pull_request_owns_is_stopped(bot: Bot) -> None:
+    await _preview(bot)  # of #3, which GitHub has not
+    await bot.work.checkout("feature", create=True)
+    await bot.work.commit({"page.txt": "feature"})
+    await bot.work.push("feature")
+    number = await bot.github.open_pull(bot.shop, bot.ada, head="feature")
+    async with bot.store.transaction() as session:
+        head: dict[str, Any] = {"repository_id": bot.shop.id, "head_sha": "2" * 40, "head_ref": "feature"}
+        session.add(Pull(**head, number=number))
+        session.add(Environment(repository_id=bot.shop.id, name=f"pr-{number}", pull_number=number))
+
+    with bot.github.down():
+        await orphans.sweep(bot.store, bot.forge)
+    await previews.sweep(bot.store, bot.settings)
+    assert await _stops(bot) == [], "GitHub's silence is no answer"
+    await orphans.sweep(bot.store, bot.forge)
+    await previews.sweep(bot.store, bot.settings)
+    assert [job.environment for job in await _stops(bot)] == ["pr-3"]
+
+    async with bot.store.transaction() as session:
+        (await session.get_one(Repository, bot.shop.id)).inactive = "deleted"
+    await previews.sweep(bot.store, bot.settings)
+    assert [job.environment for job in await _stops(bot)] == ["pr-3", f"pr-{number}"]
+
+
+async def test_a_repository_that_github_does_not_show_for_an_hour_has_no_previews(bot: Bot) -> None:
+    await _preview(bot)
+    async with bot.store.transaction() as session:
+        (await session.get_one(Repository, bot.shop.id)).full_name = "acme/gone"
+
+    for ago, stops in ((timedelta(), 0), (timedelta(minutes=59), 0), (timedelta(minutes=61), 1)):
+        await orphans.sweep(bot.store, bot.forge)
+        async with bot.store.transaction() as session:
+            for mark in (await session.exec(select(Mark))).all():
+                mark.value = (now() - ago).isoformat()
+        await orphans.sweep(bot.store, bot.forge)
         await previews.sweep(bot.store, bot.settings)
         assert len(await _stops(bot)) == stops
 

@@ -37,6 +37,8 @@ def upgrade() -> None:
         sa.Column("exit_code", sa.Integer(), nullable=False),
         sa.Column("out_of_memory", sa.Boolean(), nullable=False),
         sa.Column("health", sa.String(), nullable=False),
+        sa.Column("last_lines", sa.Text(), nullable=False),
+        sa.Column("restarted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("worker", "name"),
     )
@@ -59,6 +61,15 @@ def upgrade() -> None:
     )
     added: tuple[tuple[str, sa.Column[Any]], ...] = (
         ("workers", sa.Column("problem", sa.String(), nullable=False, server_default="")),
+        (
+            "workers",
+            sa.Column(
+                "started_at",
+                sa.DateTime(timezone=True),
+                nullable=False,
+                server_default="1970-01-01 00:00:00+00:00",
+            ),
+        ),
         ("images", sa.Column("key", sa.String(), nullable=False, server_default="")),
         ("images", sa.Column("worker", sa.String(), nullable=True)),
         ("images", sa.Column("layers", sa.Integer(), nullable=False, server_default="0")),
@@ -68,9 +79,11 @@ def upgrade() -> None:
         ("environments", sa.Column("maintenance", sa.String(), nullable=False, server_default="")),
         ("environments", sa.Column("requested_at", sa.DateTime(timezone=True), nullable=True)),
         ("releases", sa.Column("addresses", sa.JSON(), nullable=False, server_default="[]")),
+        ("releases", sa.Column("steady_at", sa.DateTime(timezone=True), nullable=True)),
         ("releases", sa.Column("actor", sa.String(), nullable=False, server_default="")),
         ("releases", sa.Column("why", sa.String(), nullable=False, server_default="")),
         ("releases", sa.Column("problem", sa.String(), nullable=False, server_default="")),
+        ("releases", sa.Column("last_lines", sa.Text(), nullable=False, server_default="")),
     )
     for table, column in added:
         _add(table, column)
