@@ -13,7 +13,7 @@ import sys
 import time
 import uuid
 
-from bench.world import BASE_IMAGE, World, docker, script, told, world
+from bench.world import BASE_IMAGE, ENVIRONMENT, World, docker, script, told, world
 
 ROUNDS = 5
 _ASSETS = 24  # files of a megabyte that git has to carry
@@ -47,9 +47,7 @@ async def main() -> None:
     """Print the three figures."""
     assets = {f"assets/{number}.txt": uuid.uuid4().hex * 32_768 for number in range(_ASSETS)}
     files = {"Dockerfile": dockerfile("first"), "source": "first", **assets}
-    async with world(
-        {**files, ".blacktree.yml": "environments: {production: {stability: 0, drain: 1}}\n"}
-    ) as here:
+    async with world({**files, ".blacktree.yml": ENVIRONMENT}) as here:
         await script(
             'echo "$PASSWORD" | "$DOCKER" login --username "$NAME" --password-stdin "$HOST"',
             DOCKER=docker(), NAME=here.registry.username, PASSWORD=here.registry.password,

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from workers.contract.queue import QueueDown
 from workers.engine.engine import PREFIX, BuildOrder, Built, Command, Image
 from workers.engine.limits import within
 from workers.failure import Failure, final, ours, user
-from workers.registry.push import move, push
+from workers.registry.push import move, push, unmoved
 from workers.registry.registry import Registry
 from workers.tools import Tools
 
@@ -53,7 +54,8 @@ async def build(attempt: Attempt, spec: BuildSpec, tools: Tools) -> ImageResult:
             key = await _key(attempt, spec, source, tools, registry)
             if found := await _built_before(attempt, spec, key, tools, registry):
                 return await _reused(attempt, spec, found, source, tools, registry)
-            image, built = await _built(attempt, spec, source, tag, tools, registry)
+            order = _order(attempt, spec, source, tag)
+            image, built = await _built(attempt, spec, order, tools, registry)
         if spec.test is not None:
             async with attempt.step(Step.TEST):
                 await _tested(attempt, spec, spec.test, image, tools)
@@ -61,7 +63,7 @@ async def build(attempt: Attempt, spec: BuildSpec, tools: Tools) -> ImageResult:
             await _tag_all(spec, image, tools)
             return _result(image.id, image.id, image, source, key, built)
         async with attempt.step(Step.PUSH):
-            digest = await _pushed(attempt, spec, image, tools, registry)
+            digest = await _pushed(attempt, spec, order, image, tools, registry)
         return _result(digest, f"{spec.reference}@{digest}", image, source, key, built)
 
 
@@ -165,10 +167,8 @@ async def _temporary_tag(attempt: Attempt, spec: BuildSpec, tools: Tools) -> Asy
         await tools.engine.untag(tag)
 
 
-async def _built(
-    attempt: Attempt, spec: BuildSpec, source: Checkout, tag: str, tools: Tools, registry: Registry
-) -> tuple[Image, Built]:
-    order = BuildOrder(
+def _order(attempt: Attempt, spec: BuildSpec, source: Checkout, tag: str) -> BuildOrder:
+    return BuildOrder(
         context=_inside(source.folder, spec.context, "context"),
         dockerfile=_dockerfile(source.folder, spec),
         tag=tag,
@@ -176,7 +176,8 @@ async def _built(
         args=spec.args,
         labels=labels(spec, source.committed_at),
         scratch=attempt.folder,
-        platforms=spec.platforms,
+        # A stranger's goes to a registry by the engine alone: its builder has no login.
+        platforms=spec.platforms[:1] if spec.fork else spec.platforms,
         secrets={name: attempt.credentials.build[name] for name in spec.secrets},
         ssh_key=attempt.credentials.build[spec.ssh] if spec.ssh else None,
         memory=spec.memory,
@@ -188,11 +189,22 @@ async def _built(
         epoch=source.committed_at,
         namespace=spec.source.repository + ("/fork" if spec.fork else ""),
     )
-    built = await tools.builder.build(order, await _base_logins(attempt, spec, registry), attempt.log.write)
-    image = await tools.engine.image(tag)
+
+
+async def _built(
+    attempt: Attempt, spec: BuildSpec, order: BuildOrder, tools: Tools, registry: Registry
+) -> tuple[Image, Built]:
+    """The image in the engine. One for several platforms is built for this one first, to be tested."""
+    here = replace(order, platforms=()) if _several(order) and spec.push else order
+    built = await tools.builder.build(here, await _base_logins(attempt, spec, registry), attempt.log.write)
+    image = await tools.engine.image(order.tag)
     if image is None:
         raise ours("build_broken", "The builder succeeded, but the engine does not have the image")
     return image, built
+
+
+def _several(order: BuildOrder) -> bool:
+    return len(order.platforms) > 1
 
 
 async def _base_logins(attempt: Attempt, spec: BuildSpec, registry: Registry) -> list[RegistryLogin]:
@@ -272,10 +284,12 @@ async def _tag_all(spec: BuildSpec, image: Image, tools: Tools) -> None:
         await tools.engine.tag(image.id, f"{spec.reference}:{tag}")
 
 
-async def _pushed(attempt: Attempt, spec: BuildSpec, image: Image, tools: Tools, registry: Registry) -> str:
+async def _pushed(
+    attempt: Attempt, spec: BuildSpec, order: BuildOrder, image: Image, tools: Tools, registry: Registry
+) -> str:
     """The digest that the registry knows `image` by. The commit's tag goes first, the moving ones after."""
     digests = [
-        await _pushed_to(name, attempt, spec, image, tools, registry)
+        await _pushed_to(name, attempt, spec, order, image, tools, registry)
         for name in (spec.reference, *spec.copies)
     ]
     if len(set(digests)) > 1:
@@ -287,11 +301,34 @@ async def _pushed(attempt: Attempt, spec: BuildSpec, image: Image, tools: Tools,
 
 
 async def _pushed_to(
-    name: str, attempt: Attempt, spec: BuildSpec, image: Image, tools: Tools, registry: Registry
+    name: str,
+    attempt: Attempt,
+    spec: BuildSpec,
+    order: BuildOrder,
+    image: Image,
+    tools: Tools,
+    registry: Registry,
 ) -> str:
     reference = f"{name}:{spec.source.sha}"
+    if _several(order):
+        return await _made_there(reference, attempt, spec, order, tools, registry)
     async with _tagged(image, reference, tools):
         return await push(tools.builder, registry, reference, attempt.log.write)
+
+
+async def _made_there(
+    reference: str, attempt: Attempt, spec: BuildSpec, order: BuildOrder, tools: Tools, registry: Registry
+) -> str:
+    """An image for several platforms, by the builder right into the registry."""
+    await registry.prepare(reference)
+    logins = await _base_logins(attempt, spec, registry)
+    async with unmoved(registry, [reference]) as doing:
+        doing.begun = True
+        there = replace(order, push_to=reference)
+        doing.digest = (await tools.builder.build(there, logins, attempt.log.write)).digest
+        if doing.digest is None:
+            raise ours("push_failed", f"The builder did not say by which digest {reference} is known")
+    return doing.digest
 
 
 @contextlib.asynccontextmanager

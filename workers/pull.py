@@ -20,7 +20,8 @@ async def pulled(attempt: Attempt, spec: DeploySpec, tools: Tools) -> Image:
             f"The image {spec.image} is not on this worker: it was removed, or built on another machine"
             " without a registry (set REGISTRY)",
         )
-    await tools.builder.pull(spec.image, attempt.credentials.registries, attempt.log.write)
+    logins = await tools.registries.of(attempt.credentials).logins([spec.image])
+    await tools.builder.pull(spec.image, logins, attempt.log.write)
     image = await tools.engine.image(spec.image)
     if image is None:
         raise ours("pull_failed", f"{spec.image} was pulled, but the engine does not have it")

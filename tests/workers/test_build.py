@@ -268,6 +268,24 @@ async def test_build_secrets_come_by_mounts_and_one_that_is_not_set_is_said(
     assert value not in str(engine.client.images.get(ended.result.image.digest).history())
 
 
+async def test_several_platforms_where_they_cannot_be_made_are_said_and_move_no_tag(
+    bot: Bot, git: GitHost, registry: Registry, name: str, base: str, credentials: Credentials
+) -> None:
+    login = RegistryLogin(host=registry.address, username=registry.username, password=registry.password)
+    bot.credentials = credentials.model_copy(update={"registries": [login]})
+    sha = git.commit({"Dockerfile": f"FROM {base}\nLABEL of={name}\n"})
+    both = ["linux/amd64", "linux/arm64"]
+
+    ended = await bot.run(
+        "b", spec(git, sha, name, f"{registry.address}/{name}/shop", push=True, platforms=both)
+    )
+
+    assert isinstance(ended.result, Failed)
+    assert "several platforms" in ended.result.sentence
+    assert "buildx" in ended.result.sentence
+    assert registry.tags(f"{name}/shop") == []
+
+
 @pytest.mark.parametrize("step", ["checkout", "test", "push"])
 async def test_a_build_cancelled_in_any_step_leaves_nothing(
     bot: Bot,
