@@ -75,6 +75,8 @@ class Dockerd:
 
     def start(self) -> None:
         """Returns when it answers."""
+        # A dockerd that finds its default network of before removes it, and docker0 with it, whosever that is.
+        (self.disk / "network" / "files" / "local-kv.db").unlink(missing_ok=True)
         first, second, third = self._network.split(".")
         pool = f"{first}.{second}.{int(third) + 1}.0/24"
         argv = [

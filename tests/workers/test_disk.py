@@ -90,6 +90,6 @@ def test_a_full_disk_is_told_with_what_to_do(free: list[int], least: int, words:
 
 
 def test_budgets_are_the_settings_and_shrink_to_nothing() -> None:
-    budgets = Budgets.of(Settings(cache_budget="8k", image_budget="4k", mirror_budget=""))
+    budgets = Budgets.of(Settings(cache_budget="8k", image_budget="4k", mirror_budget="0"))
     assert budgets == Budgets(cache=8192, images=4096, mirrors=0)
     assert [budgets.share(share).images for share in SHARES] == [4096, 2048, 1024, 512, 0]

@@ -119,7 +119,9 @@ async def test_after_kill_9_nothing_goes_on_and_the_next_start_removes_what_is_l
         git.before_fetch.clear()
     reference = f"{address}/{name}/shop"
     test = ImageTest(command=["sleep", marker], timeout=60) if step == "test" else None
-    async with killed_later(settings, spec(git, sha, name, reference, push=True, test=test), address):
+    async with killed_later(
+        settings, spec(git, sha, name, reference, push=True, cache=False, test=test), address
+    ):
         if step in ("build", "test"):
             await until(lambda: any(line.startswith("sleep") for line in alive(marker)))
         else:
