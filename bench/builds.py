@@ -15,7 +15,7 @@ import uuid
 
 from bench.world import BASE_IMAGE, ENVIRONMENT, World, docker, script, told, world
 
-ROUNDS = 5
+ROUNDS = 3
 _ASSETS = 24  # files of a megabyte that git has to carry
 
 SCRIPT = """

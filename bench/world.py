@@ -54,7 +54,8 @@ class World:
         """Wait until the registry has the commit's image; `look` is called at each look for it."""
         url = f"{self.registry.url}/v2/acme/shop/manifests/{sha}"
         login = (self.registry.username, self.registry.password)
-        async with asyncio.timeout(limit), httpx2.AsyncClient(auth=login) as http:
+        accept = {"Accept": "application/vnd.docker.distribution.manifest.v2+json"}
+        async with asyncio.timeout(limit), httpx2.AsyncClient(auth=login, headers=accept) as http:
             while (await http.head(url)).status_code != 200:
                 look()
                 await asyncio.sleep(_LOOK)

@@ -361,7 +361,7 @@ async def test_a_bot_goes_to_work_as_soon_as_it_is_set_up(
         assert done.status_code == 200
         assert "Install the App" in done.text
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await started.wait()
         assert await delivered(url, github.app.webhook_secret, "1") == 202
         assert await delivered(url, "another", "2") == 401

@@ -75,7 +75,7 @@ class Dockerd:
 
     def start(self) -> None:
         """Returns when it answers."""
-        # A dockerd that finds its default network of before removes it, and docker0 with it, whosever that is.
+        # A dockerd that finds its default network of before removes it, and with it whosever docker0.
         (self.disk / "network" / "files" / "local-kv.db").unlink(missing_ok=True)
         first, second, third = self._network.split(".")
         pool = f"{first}.{second}.{int(third) + 1}.0/24"
