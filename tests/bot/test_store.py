@@ -225,3 +225,28 @@ async def test_an_error_of_another_part_is_not_told_as_the_stores(url: str) -> N
     with pytest.raises(OSError, match="no space left"):
         async with Store.opened(url):
             raise OSError("no space left")
+
+
+async def test_a_transaction_that_is_cancelled_anywhere_holds_nobody_up(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.store.database._BUSY", 0.5)
+
+    async def change(store: Store) -> None:
+        async with store.transaction() as session:
+            row = repository(1)
+            session.add(row)
+            await session.flush()
+            for number in range(2, 7):
+                await session.get(tables.Repository, number)
+            await session.delete(row)
+
+    async with Store.opened(url) as store:
+        for turns in range(100):
+            work = asyncio.create_task(change(store))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+            await change(store)
