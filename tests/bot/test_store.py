@@ -234,14 +234,14 @@ async def test_a_transaction_that_is_cancelled_anywhere_holds_nobody_up(
 
     async def change(store: Store) -> None:
         async with store.transaction() as session:
-            row = repository(1)
-            session.add(row)
+            row = await session.get_one(tables.Repository, 1)
+            row.private = not row.private
             await session.flush()
-            for number in range(2, 7):
-                await session.get(tables.Repository, number)
-            await session.delete(row)
+            await session.get(tables.Repository, 2)
 
     async with Store.opened(url) as store:
+        async with store.transaction() as session:
+            session.add_all([repository(1), repository(2)])
         for turns in range(100):
             work = asyncio.create_task(change(store))
             for _ in range(turns):
