@@ -173,10 +173,23 @@ def _with_driver(url: URL) -> URL:
     return url.set(drivername={"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}[backend])
 
 
+class _SqliteConnection(sqlite3.Connection):
+    """One that leaves no lock behind.
+
+    Whoever is cancelled in a query loses the connection, and the query its reader. SQLite puts off closing
+    until such a statement is collected, which may be never, and keeps the transaction and its lock so long.
+    """
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):
+            self.rollback()
+        super().close()
+
+
 def _engine(url: URL, sqlite: bool) -> AsyncEngine:
     if not sqlite:
         return create_async_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
-    engine = create_async_engine(url, connect_args={"timeout": _BUSY})
+    engine = create_async_engine(url, connect_args={"timeout": _BUSY, "factory": _SqliteConnection})
 
     @event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

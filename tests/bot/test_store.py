@@ -225,3 +225,28 @@ async def test_an_error_of_another_part_is_not_told_as_the_stores(url: str) -> N
     with pytest.raises(OSError, match="no space left"):
         async with Store.opened(url):
             raise OSError("no space left")
+
+
+async def test_a_transaction_that_is_cancelled_anywhere_holds_nobody_up(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.store.database._BUSY", 0.5)
+
+    async def change(store: Store) -> None:
+        async with store.transaction() as session:
+            row = await session.get_one(tables.Repository, 1)
+            row.private = not row.private
+            await session.flush()
+            await session.get(tables.Repository, 2)
+
+    async with Store.opened(url) as store:
+        async with store.transaction() as session:
+            session.add_all([repository(1), repository(2)])
+        for turns in range(100):
+            work = asyncio.create_task(change(store))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+            await change(store)
