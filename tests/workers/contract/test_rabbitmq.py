@@ -215,7 +215,7 @@ async def test_a_queue_that_somebody_deleted_is_made_again(
 
 
 @pytest.mark.parametrize(
-    "body", [b"\xff", b"{}", b'{"version": 2, "kind": "offer", "job": "j", "pool": "p"}']
+    "body", [b"\xff", b"{}", b'{"version": 1, "kind": "offer", "job": "j", "pool": "p"}']
 )
 async def test_the_unreadable_ends_at_the_undertaker(
     broker: Broker, rabbits: Ends, prefix: str, body: bytes
