@@ -75,8 +75,7 @@ class Dockerd:
 
     def start(self) -> None:
         """Returns when it answers."""
-        # A dockerd that finds its default network of before removes it, and with it whosever docker0.
-        (self.disk / "network" / "files" / "local-kv.db").unlink(missing_ok=True)
+        docker0 = _address("docker0")
         first, second, third = self._network.split(".")
         pool = f"{first}.{second}.{int(third) + 1}.0/24"
         argv = [
@@ -87,6 +86,11 @@ class Dockerd:
         ]  # fmt: skip
         self._dockerd = Child(argv, os.environ, self.folder, self.folder / "log")
         wait_for(self._answers, f"dockerd ({self.folder / 'log'}) answers", _START)
+        # One that finds its default network of before removes it, and with it docker0, whosever that is.
+        if docker0 and not _address("docker0"):
+            _run("ip", "link", "add", "docker0", "type", "bridge")
+            _run("ip", "address", "add", docker0, "dev", "docker0")
+            _run("ip", "link", "set", "docker0", "up")
 
     def kill(self) -> None:
         """kill -9, and what a build runs, which nobody else would end."""
@@ -109,6 +113,13 @@ class Dockerd:
         for argv in (["umount", "--lazy", str(self.disk)], ["ip", "link", "delete", self._bridge]):
             subprocess.run(argv, check=False, capture_output=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _address(interface: str) -> str:
+    """Its address with the length of its prefix; empty where there is none."""
+    argv = ["ip", "-4", "-oneline", "address", "show", "dev", interface]
+    words = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60).stdout.split()
+    return words[words.index("inet") + 1] if "inet" in words else ""
 
 
 def _run(*argv: str, env: dict[str, str] | None = None) -> None:

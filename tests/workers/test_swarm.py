@@ -75,6 +75,16 @@ def secrets(engine: Engine, service: str) -> list[str]:
     return sorted(secret.attrs["Spec"]["Labels"]["io.blacktree.secret"] for secret in found)
 
 
+# First: the others make one, which goes at the end of this module.
+@pytest.mark.usefixtures("worker")
+async def test_without_a_swarm_a_deploy_says_so(bot: Bot, engine: Engine, base: str, name: str) -> None:
+    if engine.client.info()["Swarm"]["ControlAvailable"]:
+        pytest.skip("this engine manages a Swarm")
+    ended = await bot.run("r1", swarmed(base, "r1", name))
+    assert isinstance(ended.result, Failed)
+    assert (ended.result.fault, ended.result.reason) == (Fault.FINAL, "no_swarm")
+
+
 @pytest.mark.usefixtures("worker", "swarm")
 async def test_a_service_is_made_rolled_over_rolled_back_and_removed(
     bot: Bot, engine: Engine, base: str, name: str, service: str
@@ -200,15 +210,6 @@ async def test_every_node_pulls_with_the_attempts_login(
     assert isinstance(ended.result, Succeeded), bot.log("r1")
     [task] = found(engine, service).tasks()
     assert task["Spec"]["ContainerSpec"]["Image"] == f"{reference}@{digest}"
-
-
-@pytest.mark.usefixtures("worker")
-async def test_without_a_swarm_a_deploy_says_so(bot: Bot, engine: Engine, base: str, name: str) -> None:
-    if engine.client.info()["Swarm"]["ControlAvailable"]:
-        pytest.skip("this engine manages a Swarm")
-    ended = await bot.run("r1", swarmed(base, "r1", name))
-    assert isinstance(ended.result, Failed)
-    assert (ended.result.fault, ended.result.reason) == (Fault.FINAL, "no_swarm")
 
 
 def task(slot: int, state: str, release: str = NEW, **more: Any) -> Task:
