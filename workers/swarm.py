@@ -27,6 +27,7 @@ from workers.tools import Tools
 _LOOK = 0.5  # seconds between two looks at a service
 _ROLLING = ("updating", "rollback_started")
 _LAST_LINES = 20
+_PULLING = 300.0  # seconds that the other nodes may take to have the image
 _GOING_BACK = 120.0  # seconds that a rollback may take to be seen to its end
 
 
@@ -150,7 +151,7 @@ async def _settled(name: str, tools: Tools) -> None:
 async def _converged(attempt: Attempt, spec: DeploySpec, order: ServiceSpec, tools: Tools) -> Service:
     """Watch Swarm until it has rolled the service over. Raises Failure when it has not."""
     told: set[str] = set()
-    patience = spec.replicas * (spec.probe.timeout + spec.stability)
+    patience = _PULLING + spec.replicas * (spec.probe.timeout + spec.stability)
     service: Service | None = None
     try:
         async with asyncio.timeout(patience) as clock:
