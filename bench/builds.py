@@ -3,6 +3,7 @@
     make bench ARGS=builds
 
 Cold: no layer is cached. Warm: one source file changed. Same inputs: the commit's tree was built before.
+Both begin when GitHub has the commit: ours with its request, the script right after the push.
 Both sides do each round one after the other, on the same engine, registry and git server.
 """
 
@@ -10,18 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 import uuid
+from collections.abc import Awaitable, Callable
 
-from bench.world import BASE_IMAGE, ENVIRONMENT, World, docker, script, told, world
+from bench.world import BASE_IMAGE, ENVIRONMENT, World, told, world
+
+Way = Callable[[World, dict[str, str]], Awaitable[float]]
 
 ROUNDS = 3
 _ASSETS = 24  # files of a megabyte that git has to carry
 
+_GOALS = {"cold cache": 1.05, "warm cache": 1.05, "same inputs": 0.2}
+
 SCRIPT = """
-rm -rf "$WORK"
-git clone --quiet --depth 1 "$URL" "$WORK"
-cd "$WORK"
 "$DOCKER" build --quiet --tag "$IMAGE:$SHA" .
 "$DOCKER" push --quiet "$IMAGE:$SHA"
 """
@@ -48,69 +50,38 @@ async def main() -> None:
     assets = {f"assets/{number}.txt": uuid.uuid4().hex * 32_768 for number in range(_ASSETS)}
     files = {"Dockerfile": dockerfile("first"), "source": "first", **assets}
     async with world({**files, ".blacktree.yml": ENVIRONMENT}) as here:
-        await script(
-            'echo "$PASSWORD" | "$DOCKER" login --username "$NAME" --password-stdin "$HOST"',
-            DOCKER=docker(), NAME=here.registry.username, PASSWORD=here.registry.password,
-            HOST=here.registry.address,
-        )  # fmt: skip
         await _blacktree(here, {"source": "warm up"})
         await _scripted(here, {"source": "warm up too"})
-        cold, warm, same = [], [], []
+        ours, theirs = [], []
         for number in range(ROUNDS):
-            file = {"Dockerfile": dockerfile(f"cold {number}")}
-            cold.append(await _round(here, {**file, "source": f"start {number}"}, forget=True))
-            warm.append(await _round(here, {**file, "source": f"warm {number}"}))
-            # What is live already would not even be looked at: this goes back to what was before it.
-            same.append(await _round(here, {**file, "source": f"start {number}"}))
+            ours.append(await _round(here, _blacktree, f"ours {number}"))
+            theirs.append(await _round(here, _scripted, f"theirs {number}"))
             print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
         print(f"{'push to image in the registry':<42} {'Blacktree':>10} {'script':>10}")
-        for figure, rounds, goal in (
-            ("cold cache", cold, 1.05),
-            ("warm cache", warm, 1.05),
-            ("same inputs", same, 0.2),
-        ):
-            told(figure, [ours for ours, _ in rounds], [theirs for _, theirs in rounds], f"at most {goal}")
+        for number, (figure, goal) in enumerate(_GOALS.items()):
+            mine, other = ([seconds[number] for seconds in rounds] for rounds in (ours, theirs))
+            told(figure, mine, other, f"at most {goal}")
 
 
-async def _round(here: World, change: dict[str, str], *, forget: bool = False) -> tuple[float, float]:
-    """Both sides with a change of the same kind, each with a text of its own: (Blacktree, script)."""
-    if forget:
-        await here.forget_cache()
-    ours = await _blacktree(here, change)
-    if forget:
-        await here.forget_cache()
-    return ours, await _scripted(here, {name: f"{text}\n# again\n" for name, text in change.items()})
+async def _round(here: World, way: Way, nonce: str) -> list[float]:
+    """The seconds of each figure, one side's way. Only the first finds no layer."""
+    await here.forget_cache()
+    file = {"Dockerfile": dockerfile(nonce)}
+    # What is live already would not even be looked at: the last one goes back to what was before it.
+    return [await way(here, {**file, "source": f"{nonce} {text}"}) for text in ("first", "other", "first")]
 
 
 async def _blacktree(here: World, change: dict[str, str]) -> float:
-    sha = await here.pushed(dict(change))
-    begun = time.perf_counter()
-    await here.work.push(branch="main")
-    await here.until_pushed(sha)
-    seconds = time.perf_counter() - begun
-    await here.blacktree.until(lambda: _idle(here), "the instance to be idle", 120)
+    seconds = await here.built(await here.pushed(dict(change)))
+    await here.idle()
     return seconds
 
 
-async def _idle(here: World) -> bool:
-    """Nothing of it runs that the script would have to share the machine with."""
-    ended = ("succeeded", "failed", "cancelled")
-    return all(job["state"] in ended for job in await here.blacktree.jobs())
-
-
 async def _scripted(here: World, change: dict[str, str]) -> float:
-    """The same as a script beside it; its push reaches no webhook."""
+    """The same as a script beside it."""
     sha = await here.pushed(dict(change))
-    hook, here.github.app.hook_url = here.github.app.hook_url, None
-    begun = time.perf_counter()
-    await here.work.push(branch="main")
-    pushing = time.perf_counter() - begun
-    seconds = await script(
-        SCRIPT, DOCKER=docker(), WORK=str(here.folder / "script"), URL=here.clone_url, SHA=sha,
-        IMAGE=f"{here.registry.address}/acme/script",
-    )  # fmt: skip
-    here.github.app.hook_url = hook
-    return pushing + seconds
+    await here.unheard()
+    return await here.by_script(SCRIPT, sha)
 
 
 if __name__ == "__main__":

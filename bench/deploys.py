@@ -28,9 +28,6 @@ DEPLOYS = 100
 _LOOK = 0.01  # seconds between two looks at the page
 
 SCRIPT = """
-rm -rf "$WORK"
-git clone --quiet --depth 1 "$URL" "$WORK"
-cd "$WORK"
 "$DOCKER" build --quiet --tag "$IMAGE:$SHA" .
 "$DOCKER" push --quiet "$IMAGE:$SHA"
 "$DOCKER" run --detach --name "$NEW" --publish "127.0.0.1:$PORT:8080" "$IMAGE:$SHA"
@@ -48,11 +45,6 @@ async def main() -> None:
     """Print the figures."""
     files = {"Dockerfile": dockerfile(), "www/index.html": "first", ".blacktree.yml": ENVIRONMENT}
     async with world(files) as here, httpx2.AsyncClient() as http:
-        await script(
-            'echo "$PASSWORD" | "$DOCKER" login --username "$NAME" --password-stdin "$HOST"',
-            DOCKER=docker(), NAME=here.registry.username, PASSWORD=here.registry.password,
-            HOST=here.registry.address,
-        )  # fmt: skip
         ours, theirs = [], []
         await _blacktree(here, http, "warm up")
         url = (await here.blacktree.api("/environments"))[0]["url"]
@@ -69,12 +61,11 @@ async def main() -> None:
 
 
 async def _blacktree(here: World, http: httpx2.AsyncClient, text: str) -> float:
-    await here.pushed({"www/index.html": text})
-    begun = time.perf_counter()
+    sha = await here.pushed({"www/index.html": text})
     await here.work.push(branch="main")
     await _shown(here, http, text)
-    seconds = time.perf_counter() - begun
-    await here.blacktree.until(lambda: _idle(here), "the instance to be idle", 120)
+    seconds = time.time() - here.told_at(sha)
+    await here.idle()
     return seconds
 
 
@@ -93,11 +84,6 @@ async def _page(http: httpx2.AsyncClient, url: str) -> str:
         return (await http.get(url)).text
     except httpx2.TransportError:
         return ""
-
-
-async def _idle(here: World) -> bool:
-    ended = ("succeeded", "failed", "cancelled")
-    return all(job["state"] in ended for job in await here.blacktree.jobs())
 
 
 class _Script:
@@ -130,20 +116,17 @@ class _Script:
     async def deployed(self, http: httpx2.AsyncClient, text: str) -> float:
         here, port = self._here, free_port()
         sha = await here.pushed({"www/index.html": text})
-        hook, here.github.app.hook_url = here.github.app.hook_url, None
-        begun = time.perf_counter()
-        await here.work.push(branch="main")
+        await here.unheard()
         new = f"blacktree-bench-{sha[:12]}"
-        await script(
-            SCRIPT, DOCKER=docker(), WORK=str(here.folder / "script"), URL=here.clone_url, SHA=sha,
-            IMAGE=f"{here.registry.address}/acme/script", NEW=new, PORT=str(port),
-            CONFIG=json.dumps(self._config(port)), ADMIN=f"http://127.0.0.1:{self._admin}",
+        begun = time.perf_counter()
+        await here.by_script(
+            SCRIPT, sha, NEW=new, PORT=str(port), CONFIG=json.dumps(self._config(port)),
+            ADMIN=f"http://127.0.0.1:{self._admin}",
         )  # fmt: skip
         async with asyncio.timeout(60):
             while await _page(http, f"http://127.0.0.1:{self._port}") != text:
                 await asyncio.sleep(_LOOK)
         seconds = time.perf_counter() - begun
-        here.github.app.hook_url = hook
         if self._old:
             await script('"$DOCKER" rm --force "$OLD"', DOCKER=docker(), OLD=self._old)
         self._old = new
@@ -163,7 +146,7 @@ async def _rollbacks(here: World, http: httpx2.AsyncClient, url: str) -> None:
     seconds = []
     for _ in range(ROUNDS):
         seconds.append(await _rolled_back(here, http, url))
-        await here.blacktree.until(lambda: _idle(here), "the instance to be idle", 120)
+        await here.idle()
     print(f"{'a rollback, its image on the worker':<42} {max(seconds):8.2f} s at most {'':>8} goal under 3 s")
 
 
@@ -189,7 +172,7 @@ async def _under_load(here: World, http: httpx2.AsyncClient, url: str) -> None:
         }
         for number in range(DEPLOYS):
             await _rolled_back(here, http, url)
-            await here.blacktree.until(lambda: _idle(here), "the instance to be idle", 120)
+            await here.idle()
             if number % 10 == 9:
                 print(f"deploy {number + 1} of {DEPLOYS}", file=sys.stderr)
         for name, tool in tools.items():

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 from pathlib import Path
 
-from bench.world import BASE_IMAGE, World, docker, script, told, world
+from bench.world import BASE_IMAGE, World, told, world
 
 ROUNDS = 3
 LINES = 200_000
 
 SCRIPT = """
-rm -rf "$WORK"
-git clone --quiet --depth 1 "$URL" "$WORK"
-cd "$WORK"
 "$DOCKER" build --progress=plain --tag "$IMAGE:$SHA" . >"$WORK.log" 2>&1
+"$DOCKER" push --quiet "$IMAGE:$SHA"
 """
 
 
@@ -54,10 +51,7 @@ async def _blacktree(here: World, nonce: str) -> tuple[float, int]:
     sha = await here.pushed({"Dockerfile": dockerfile(nonce)})
     pid = here.blacktree.processes[0].pid
     sizes = [_resident(pid)]
-    begun = time.perf_counter()
-    await here.work.push(branch="main")
-    await here.until_pushed(sha, lambda: sizes.append(_resident(pid)))
-    seconds = time.perf_counter() - begun
+    seconds = await here.built(sha, lambda: sizes.append(_resident(pid)))
     job = next(job for job in reversed(await here.blacktree.jobs()) if job["kind"] == "build")
     log = await here.blacktree.text(f"/jobs/{job['id']}/log")
     assert str(LINES) in log.partition("push")[0][-4000:], "the tail is there"
@@ -72,17 +66,8 @@ def _resident(pid: int) -> int:
 
 async def _scripted(here: World, nonce: str) -> float:
     sha = await here.pushed({"Dockerfile": dockerfile(nonce)})
-    hook, here.github.app.hook_url = here.github.app.hook_url, None
-    begun = time.perf_counter()
-    await here.work.push(branch="main")
-    image = f"{here.registry.address}/acme/script"
-    await script(
-        SCRIPT + '"$DOCKER" push --quiet "$IMAGE:$SHA"',
-        DOCKER=docker(), WORK=str(here.folder / "script"), URL=here.clone_url, SHA=sha, IMAGE=image,
-    )  # fmt: skip
-    seconds = time.perf_counter() - begun
-    here.github.app.hook_url = hook
-    return seconds
+    await here.unheard()
+    return await here.by_script(SCRIPT, sha)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx2
-
 from tests.github import GitHub, Repository, User, WorkTree
 from tests.instance import Instance, instance
 from tests.parts.engine import BASE_IMAGE, Engine
@@ -24,6 +22,13 @@ from tests.parts.registry import Registry
 # Deploys that are over when they have switched, so that the next figure has the machine for itself.
 ENVIRONMENT = "environments: {production: {stability: 0, drain: 1, grace: 1}}\n"
 _LOOK = 0.005  # seconds between two looks of whoever waits
+_TAGS = "images/docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}/current/link"
+_LOGIN = 'echo "$PASSWORD" | "$DOCKER" login --username "$NAME" --password-stdin "$HOST"'
+_CLONED = """
+rm -rf "$WORK"
+git clone --quiet --depth 1 "$URL" "$WORK"
+cd "$WORK"
+"""
 
 
 @dataclass
@@ -48,17 +53,47 @@ class World:
         """Commit without a push; the SHA."""
         return await self.work.commit(files, message="Change")
 
-    async def until_pushed(
-        self, sha: str, look: Callable[[], None] = lambda: None, limit: float = 300
-    ) -> None:
-        """Wait until the registry has the commit's image; `look` is called at each look for it."""
-        url = f"{self.registry.url}/v2/acme/shop/manifests/{sha}"
-        login = (self.registry.username, self.registry.password)
-        accept = {"Accept": "application/vnd.docker.distribution.manifest.v2+json"}
-        async with asyncio.timeout(limit), httpx2.AsyncClient(auth=login, headers=accept) as http:
-            while (await http.head(url)).status_code != 200:
+    async def built(self, sha: str, look: Callable[[], None] = lambda: None, limit: float = 300) -> float:
+        """Push what was committed; seconds from GitHub's request to the commit's image in the registry.
+
+        Looks at the registry's files, since each request to it is work for the machine: it checks a password.
+        `look` is called at each look.
+        """
+        await self.work.push(branch="main")
+        tag = self.registry.folder / _TAGS.format(repository="acme/shop", tag=sha)
+        async with asyncio.timeout(limit):
+            while not tag.exists():
                 look()
                 await asyncio.sleep(_LOOK)
+        return time.time() - self.told_at(sha)
+
+    def told_at(self, sha: str) -> float:
+        """When GitHub told of a push, in seconds since 1970."""
+        pushes = (one for one in self.github.deliveries if one.event == "push")
+        told = next(one for one in pushes if one.payload["after"] == sha)
+        assert told.delivered_at is not None
+        return told.delivered_at.timestamp()
+
+    async def unheard(self) -> None:
+        """Push what was committed, and let no webhook tell of it."""
+        hook, self.github.app.hook_url = self.github.app.hook_url, None
+        await self.work.push(branch="main")
+        self.github.app.hook_url = hook
+
+    async def idle(self) -> None:
+        """Wait until nothing of Blacktree runs that a script would have to share the machine with."""
+        await self.blacktree.until(self._is_idle, "the instance to be idle", 120)
+
+    async def _is_idle(self) -> bool:
+        ended = ("succeeded", "failed", "cancelled")
+        return all(job["state"] in ended for job in await self.blacktree.jobs())
+
+    async def by_script(self, text: str, sha: str, **env: str) -> float:
+        """The seconds of a script that has cloned the repository, and is logged in to the registry."""
+        return await script(
+            _CLONED + text, DOCKER=docker(), WORK=str(self.folder / "script"), URL=self.clone_url, SHA=sha,
+            IMAGE=f"{self.registry.address}/acme/script", **env,
+        )  # fmt: skip
 
     async def forget_cache(self) -> None:
         """No layer of any earlier build is there any more."""
@@ -71,8 +106,12 @@ async def world(files: dict[str, str], **settings: str) -> AsyncIterator[World]:
     """A repository acme/shop with `files`, and a running `blacktree up` that pushes to a registry."""
     folder = Path(tempfile.mkdtemp(prefix="blacktree-bench-"))
     try:
-        with Registry.from_environment() as registry, Engine() as engine:
+        with Registry() as registry, Engine() as engine:
             engine.base_image()
+            await script(
+                _LOGIN, DOCKER=docker(), NAME=registry.username, PASSWORD=registry.password,
+                HOST=registry.address,
+            )  # fmt: skip
             async with GitHub.running(folder / "github") as github:
                 ada = github.user("ada")
                 shop = await github.create_repository("acme/shop", files, collaborators={"ada": "write"})

@@ -39,12 +39,11 @@ class Dispatcher:
 
     async def _admit(self) -> None:
         """Move what may start from waiting to queued; of an environment's deploys only the newest goes on."""
-        waiting = select(Job).where(Job.state == JobState.WAITING).order_by(col(Job.run_id), col(Job.id))
         async with self._store.reading() as session:
-            if (await session.exec(waiting.limit(1))).first() is None:
+            if not await _ready(session):
                 return
         async with self._store.transaction() as session:
-            ready = [job for job in (await session.exec(waiting)).all() if await _has_its_needs(session, job)]
+            ready = await _ready(session)
             await _supersede(session, ready)
             for job in ready:
                 if job.state is not JobState.WAITING or not await _free(session, job):
@@ -80,11 +79,14 @@ class Dispatcher:
             log.info("job offered", job=job.id, pool=job.pool)
 
 
-async def _has_its_needs(session: AsyncSession, job: Job) -> bool:
-    if not job.needs:
-        return True
-    states = (await session.exec(select(Job.state).where(col(Job.id).in_(job.needs)))).all()
-    return all(state is JobState.SUCCEEDED for state in states)
+async def _ready(session: AsyncSession) -> list[Job]:
+    """The waiting jobs that wait for no other job, in the order of causes."""
+    waiting = select(Job).where(Job.state == JobState.WAITING).order_by(col(Job.run_id), col(Job.id))
+    jobs = (await session.exec(waiting)).all()
+    needed = {need for job in jobs for need in job.needs}
+    done = select(Job.id).where(col(Job.id).in_(needed), Job.state == JobState.SUCCEEDED)
+    succeeded = set((await session.exec(done)).all()) if needed else set()
+    return [job for job in jobs if succeeded.issuperset(job.needs)]
 
 
 async def _free(session: AsyncSession, job: Job) -> bool:

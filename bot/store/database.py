@@ -32,6 +32,7 @@ from config.errors import ConfigError
 
 _BUSY = 30  # seconds that SQLite waits for another process's lock
 _LEADER = 0x626C6B74  # PostgreSQL's advisory lock of whoever does the singleton work
+_WROTE = "blacktree wrote"  # in the `info` of a connection
 _LEADER_CHECK = 2  # seconds between two looks whether that lock is still held
 
 
@@ -84,17 +85,20 @@ class Store:
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """A session that commits at the end, or leaves nothing behind."""
         async with self._writer, AsyncSession(self._engine, expire_on_commit=False) as session:
-            if self.sqlite:
-                await session.connection(execution_options={"begin": "IMMEDIATE"})
-            async with session.begin() if not session.in_transaction() else nullcontext():
-                yield session
-                await session.commit()
-        for listener in self._listeners:
-            listener.set()
+            begin = {"begin": "IMMEDIATE"} if self.sqlite else {}
+            connection = await session.connection(execution_options=begin)
+            connection.info.pop(_WROTE, None)
+            yield session
+            await session.flush()
+            wrote = connection.info.pop(_WROTE, False)
+            await session.commit()
+        if wrote:
+            for listener in self._listeners:
+                listener.set()
 
     @contextmanager
     def changes(self) -> Iterator[asyncio.Event]:
-        """An event that every commit of this process sets; whoever waits on it clears it."""
+        """An event that is set when this process has changed a row; whoever waits on it clears it."""
         changed = asyncio.Event()
         self._listeners.append(changed)
         try:
@@ -188,8 +192,11 @@ class _SqliteConnection(sqlite3.Connection):
 
 def _engine(url: URL, sqlite: bool) -> AsyncEngine:
     if not sqlite:
-        return create_async_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+        engine = create_async_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+        _note_writes(engine)
+        return engine
     engine = create_async_engine(url, connect_args={"timeout": _BUSY, "factory": _SqliteConnection})
+    _note_writes(engine)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
@@ -204,6 +211,17 @@ def _engine(url: URL, sqlite: bool) -> AsyncEngine:
         connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
 
     return engine
+
+
+def _note_writes(engine: AsyncEngine) -> None:
+    """Let a connection's `info` say that a statement changed a row."""
+
+    @event.listens_for(engine.sync_engine, "after_cursor_execute")
+    def _wrote(
+        connection: Connection, cursor: Any, _sql: str, _values: Any, context: Any, _many: bool
+    ) -> None:
+        if (context.isinsert or context.isupdate or context.isdelete) and cursor.rowcount != 0:
+            connection.info[_WROTE] = True
 
 
 def _migrate(url: URL) -> None:
