@@ -70,9 +70,7 @@ class World:
     def told_at(self, sha: str) -> float:
         """When GitHub told of a push, in seconds since 1970."""
         pushes = (one for one in self.github.deliveries if one.event == "push")
-        told = next(one for one in pushes if one.payload["after"] == sha)
-        assert told.delivered_at is not None
-        return told.delivered_at.timestamp()
+        return next(one for one in pushes if one.payload["after"] == sha).sent_at
 
     async def unheard(self) -> None:
         """Push what was committed, and let no webhook tell of it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -277,15 +278,18 @@ async def _http(web: object, settings: Settings) -> AsyncIterator[str]:
     )
     server = _Server(config)
     try:
-        socket = config.bind_socket()
+        listener = config.bind_socket()
     except SystemExit:
         raise ConfigError(
             f"PORT: {settings.host}:{settings.port} can't be listened on; is it taken?"
         ) from None
+    # asyncio does so by itself only for sockets that name their protocol: an answer's body would wait for
+    # the acknowledgement of its head, 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     async with asyncio.TaskGroup() as group:
-        serving = group.create_task(server.serve(sockets=[socket]))
+        serving = group.create_task(server.serve(sockets=[listener]))
         try:
-            yield f"http://{settings.host}:{socket.getsockname()[1]}"
+            yield f"http://{settings.host}:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             await serving

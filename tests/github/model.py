@@ -282,6 +282,7 @@ class Delivery:
     repository_id: int | None
     request_headers: dict[str, str] = field(default_factory=dict)
     delivered_at: datetime | None = None
+    sent_at: float = 0.0  # seconds since 1970: what GitHub shows has no fractions
     duration: float = 0.0
     status: str = "pending"
     status_code: int = 0

@@ -149,6 +149,7 @@ class PostOffice:
         target = ("repository", hook.repository.id) if hook.repository else ("integration", self.app_id)
         delivery.request_headers = headers_of(delivery, body, target)
         delivery.delivered_at = self._now()
+        delivery.sent_at = time.time()
         started = time.monotonic()
         try:
             if self._client is None or hook.url is None:

@@ -32,7 +32,10 @@ class _Server(uvicorn.Server):
 
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket; port 0 takes a free one."""
-    return socket.create_server((host, port))
+    listener = socket.create_server((host, port))
+    # asyncio leaves it out for sockets like this one, and a body then waits 40 ms for its head to arrive.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 @contextlib.asynccontextmanager
