@@ -10,8 +10,8 @@ Both sides do each round one after the other, on the same engine, registry and g
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
-import uuid
 from collections.abc import Awaitable, Callable
 
 from bench.world import BASE_IMAGE, ENVIRONMENT, World, told, world
@@ -19,7 +19,8 @@ from bench.world import BASE_IMAGE, ENVIRONMENT, World, told, world
 Way = Callable[[World, dict[str, str]], Awaitable[float]]
 
 ROUNDS = 3
-_ASSETS = 24  # files of a megabyte that git has to carry
+# A repository of some size, of text that does not compress well: 2,000 sources of 12 kB, 24 MB besides.
+_SOURCES, _SOURCE_BYTES, _ASSETS, _ASSET_BYTES = 2000, 12_000, 24, 1_000_000
 
 _GOALS = {"cold cache": 1.05, "warm cache": 1.05, "same inputs": 0.2}
 
@@ -37,6 +38,7 @@ def dockerfile(nonce: str) -> str:
             f"FROM {BASE_IMAGE}",
             f"RUN echo {nonce} && {work}",
             "COPY assets /assets",
+            "COPY lib /lib",
             "COPY source /source",
             "EXPOSE 8080",
             'CMD ["httpd", "-f", "-p", "8080", "-h", "/assets"]',
@@ -47,9 +49,12 @@ def dockerfile(nonce: str) -> str:
 
 async def main() -> None:
     """Print the three figures."""
-    assets = {f"assets/{number}.txt": uuid.uuid4().hex * 32_768 for number in range(_ASSETS)}
-    files = {"Dockerfile": dockerfile("first"), "source": "first", **assets}
-    async with world({**files, ".blacktree.yml": ENVIRONMENT}) as here:
+    lib = {
+        f"lib/{number % 50}/{number}.txt": secrets.token_hex(_SOURCE_BYTES // 2) for number in range(_SOURCES)
+    }
+    assets = {f"assets/{number}.txt": secrets.token_hex(_ASSET_BYTES // 2) for number in range(_ASSETS)}
+    files = {"Dockerfile": dockerfile("first"), "source": "first", ".blacktree.yml": ENVIRONMENT}
+    async with world({**files, **lib, **assets}) as here:
         await _blacktree(here, {"source": "warm up"})
         await _scripted(here, {"source": "warm up too"})
         ours, theirs = [], []

@@ -113,6 +113,7 @@ async def world(files: dict[str, str], **settings: str) -> AsyncIterator[World]:
             async with GitHub.running(folder / "github") as github:
                 ada = github.user("ada")
                 shop = await github.create_repository("acme/shop", files, collaborators={"ada": "write"})
+                await shop.bare.git("repack", "-adq")  # as GitHub keeps them: no clone waits for packing
                 known = {
                     "registry": f"{registry.address}/acme",
                     "registry_username": registry.username,

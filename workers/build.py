@@ -8,11 +8,7 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
-import structlog
-
-from workers import inputs
 from workers.attempt import Attempt
 from workers.checkout import Checkout
 from workers.contract.messages import (
@@ -20,40 +16,35 @@ from workers.contract.messages import (
     BuildSpec,
     ImageResult,
     ImageTest,
-    Known,
     Limits,
-    Lookup,
     RegistryLogin,
     Step,
 )
-from workers.contract.queue import QueueDown
 from workers.engine.engine import PREFIX, BuildOrder, Built, Command, Image
 from workers.engine.limits import within
-from workers.failure import Failure, final, ours, user
+from workers.failure import final, ours, user
 from workers.registry.push import move, push, unmoved
 from workers.registry.registry import Registry
+from workers.reuse import Reuse, inside
 from workers.tools import Tools
-
-log = structlog.get_logger()
 
 _OCI = "org.opencontainers.image"
 _TEST_PIDS = 4096
-_ASKING = 5.0  # seconds: what was built before is not worth a longer wait
 
 
 async def build(attempt: Attempt, spec: BuildSpec, tools: Tools) -> ImageResult:
     """Build one image of one commit. Nothing of it stays unless this succeeds. Raises Failure."""
     _know_secrets(attempt, spec)
     registry = tools.registries.of(attempt.credentials)
+    reuse = Reuse(attempt, spec, tools, registry)
     async with attempt.step(Step.CHECKOUT):
         source = await tools.mirrors.checkout(
-            spec.source, attempt.credentials, attempt.folder, attempt.log.write
+            spec.source, attempt.credentials, attempt.folder, attempt.log.write, reuse.decided
         )
     async with _temporary_tag(attempt, spec, tools) as tag:
         async with attempt.step(Step.BUILD):
-            key = await _key(attempt, spec, source, tools, registry)
-            if found := await _built_before(attempt, spec, key, tools, registry):
-                return await _reused(attempt, spec, found, source, tools, registry)
+            if found := await reuse.found(source):
+                return await reuse.taken(found, source)
             order = _order(attempt, spec, source, tag)
             image, built = await _built(attempt, spec, order, tools, registry)
         if spec.test is not None:
@@ -61,10 +52,10 @@ async def build(attempt: Attempt, spec: BuildSpec, tools: Tools) -> ImageResult:
                 await _tested(attempt, spec, spec.test, image, tools)
         if not spec.push:
             await _tag_all(spec, image, tools)
-            return _result(image.id, image.id, image, source, key, built)
+            return _result(image.id, image.id, image, source, reuse.key, built)
         async with attempt.step(Step.PUSH):
             digest = await _pushed(attempt, spec, order, image, tools, registry)
-        return _result(digest, f"{spec.reference}@{digest}", image, source, key, built)
+        return _result(digest, f"{spec.reference}@{digest}", image, source, reuse.key, built)
 
 
 def temporary_prefix(worker: str) -> str:
@@ -80,77 +71,6 @@ def _know_secrets(attempt: Attempt, spec: BuildSpec) -> None:
             f"The secret {missing[0]} is not set for builds of {spec.source.repository}:"
             f" blacktree secret set {spec.source.repository} {missing[0]}",
         )
-
-
-async def _key(attempt: Attempt, spec: BuildSpec, source: Checkout, tools: Tools, registry: Registry) -> str:
-    """The key of the inputs; empty where they are not all known, or where it is nobody's to use."""
-    texts = await asyncio.to_thread(_texts, source.folder, spec)
-    if spec.fork:
-        return ""
-    try:
-        return await inputs.key(spec, source, texts, tools.engine, registry)
-    except inputs.Unknown as unknown:
-        attempt.log.line(f"whether it was built before can't be told: {unknown}")
-        return ""
-
-
-def _texts(folder: Path, spec: BuildSpec) -> inputs.Texts:
-    dockerfile, context = _dockerfile(folder, spec), _inside(folder, spec.context, "context")
-    ignored = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
-    return inputs.Texts(
-        dockerfile.read_bytes(),
-        ignored.read_bytes() if ignored.is_file() else b"",
-        str(context.relative_to(folder.resolve())),
-    )
-
-
-async def _built_before(
-    attempt: Attempt, spec: BuildSpec, key: str, tools: Tools, registry: Registry
-) -> Known | None:
-    """The image of the same inputs, if the bot knows one and it is where it should be."""
-    if not key or spec.fresh:
-        return None
-    asked = Lookup(job=attempt.ref.job, attempt=attempt.ref.attempt, key=key)
-    try:
-        answer = await tools.queue.request(asked, _ASKING)
-    except (QueueDown, TimeoutError) as error:
-        log.warning("lookup not answered", error=str(error) or "time-out")
-        return None
-    if not isinstance(answer, Known) or answer.image is None:
-        return None
-    there = await _is_there(spec, answer.image, tools, registry)
-    if not there:
-        attempt.log.line(f"{answer.image.reference} has the same inputs, but is gone: it is built again")
-    return answer if there else None
-
-
-async def _is_there(spec: BuildSpec, image: ImageResult, tools: Tools, registry: Registry) -> bool:
-    if not spec.push:
-        return await tools.engine.image(image.reference) is not None
-    names = (spec.reference, *spec.copies)
-    try:
-        known = await asyncio.gather(*(registry.digest(f"{name}@{image.digest}") for name in names))
-    except Failure:
-        return False
-    return all(digest == image.digest for digest in known)
-
-
-async def _reused(
-    attempt: Attempt, spec: BuildSpec, found: Known, source: Checkout, tools: Tools, registry: Registry
-) -> ImageResult:
-    """Give the image of the same inputs this commit's tags: nothing is built, pulled or pushed."""
-    image = found.image
-    assert image is not None, "_built_before gives none without"  # noqa: S101
-    attempt.log.line(f"built before, for {found.sha[:12]}, from the same inputs: {image.reference}")
-    tags = [*dict.fromkeys((spec.source.sha, *spec.tags))]
-    if spec.push:
-        for name in (spec.reference, *spec.copies):
-            await move(registry, name, image.digest, tags, attempt.log.write)
-    else:
-        for tag in tags:
-            await tools.engine.tag(image.digest, f"{spec.reference}:{tag}")
-    reference = f"{spec.reference}@{image.digest}" if spec.push else image.reference
-    return image.model_copy(update={"reused": found.sha, "tree": source.tree, "reference": reference})
 
 
 def temporary_tag(worker: str, ref: AttemptRef) -> str:
@@ -169,8 +89,8 @@ async def _temporary_tag(attempt: Attempt, spec: BuildSpec, tools: Tools) -> Asy
 
 def _order(attempt: Attempt, spec: BuildSpec, source: Checkout, tag: str) -> BuildOrder:
     return BuildOrder(
-        context=_inside(source.folder, spec.context, "context"),
-        dockerfile=_dockerfile(source.folder, spec),
+        context=inside(source.folder, spec.context, "context"),
+        dockerfile=inside(source.folder, spec.dockerfile, "dockerfile"),
         tag=tag,
         target=spec.target,
         args=spec.args,
@@ -230,22 +150,6 @@ def _caches(spec: BuildSpec) -> list[str]:
     if not (spec.cache and spec.push) or spec.fork or spec.fresh:
         return []
     return [f"{spec.reference}:{tag}" for tag in dict.fromkeys(spec.tags) if tag != spec.source.sha]
-
-
-def _dockerfile(folder: Path, spec: BuildSpec) -> Path:
-    return _inside(folder, spec.dockerfile, "dockerfile")
-
-
-def _inside(folder: Path, path: str, what: str) -> Path:
-    """`path` below `folder`: neither dots nor the repository's links lead out of it."""
-    place = (folder / path).resolve()
-    if not place.is_relative_to(folder.resolve()):
-        raise user(f"{what}_missing", f"The {what} {path} lies outside of the repository")
-    if what == "dockerfile" and not place.is_file():
-        raise user("dockerfile_missing", f"There is no {path} in this commit: add it, or name another one")
-    if what == "context" and not place.is_dir():
-        raise user("context_missing", f"There is no folder {path} in this commit to build in")
-    return place
 
 
 async def _tested(attempt: Attempt, spec: BuildSpec, test: ImageTest, image: Image, tools: Tools) -> None:

@@ -16,6 +16,7 @@ from workers.git import Access, Git, GitFailed, last_line
 from workers.threads import to_the_end
 
 _TOP = PurePosixPath(".")
+FOLDER, FILES = "040000", ("100644", "100755")  # git's modes
 _DENIED = (
     "authentication failed", "could not read username", "could not read password", "error: 401", "error: 403",
     "authentication required", "authorization error", "credentials for",
@@ -38,11 +39,23 @@ class Commit:
 
     async def object(self, path: str) -> str | None:
         """git's id of the file or folder at `path`; None if there is none."""
+        place = PurePosixPath(path)
+        name = "" if place == _TOP else str(place)
         try:
-            answer = await self.git.ask("rev-parse", "--verify", "--quiet", f"{self.sha}:{path}")
+            answer = await self.git.ask("rev-parse", "--verify", "--quiet", f"{self.sha}:{name}")
         except GitFailed:
             return None
         return answer.splitlines()[-1] if answer else None
+
+    async def entries(self, *paths: PurePosixPath) -> dict[PurePosixPath, tuple[str, str]]:
+        """The mode and id of those that this very commit has, behind no link. Raises GitFailed."""
+        listing = await self.git.ask("ls-tree", "-z", "--full-tree", self.sha, "--", *map(str, paths))
+        entries = (entry.partition("\t") for entry in listing.split("\0") if entry)
+        return {PurePosixPath(path): (about.split(" ")[0], about.split(" ")[2]) for about, _, path in entries}
+
+    async def text(self, blob: str) -> str:
+        """A file by its id. Raises GitFailed."""
+        return await self.git.ask("cat-file", "blob", blob)
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,7 @@ class Checkout:
         for place in (asked, *asked.parents):
             if place in self.commits:
                 inside = asked.relative_to(place)
-                return await self.commits[place].object("" if inside == _TOP else str(inside))
+                return await self.commits[place].object(str(inside))
         return None
 
 

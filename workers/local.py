@@ -16,7 +16,7 @@ from config.settings import Settings
 from workers import janitor, process
 from workers.attempt import Attempt
 from workers.build import build
-from workers.checkout import Checkout
+from workers.checkout import Checkout, Commit
 from workers.contract.messages import (
     Answer,
     Asked,
@@ -72,6 +72,7 @@ class Folders:
         credentials: Credentials,  # noqa: ARG002
         folder: Path,  # noqa: ARG002
         output: Callable[[str], None],
+        needless: Callable[[Commit], Awaitable[bool]] | None = None,  # noqa: ARG002
     ) -> Checkout:
         output(f"{self._folder.folder} as it is, uncommitted changes included\n")
         return self._folder

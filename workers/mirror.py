@@ -63,18 +63,19 @@ class Mirror:
     def is_idle(self) -> bool:
         return not self._lock.locked()
 
-    async def serve(self, job: Job) -> None:
-        """Lay the job's files out. Raises Failure, and Broken."""
+    async def serve(self, job: Job, *, lent: bool = False, files: bool = True) -> None:
+        """Lend the job's commit, unless it is `lent`, and lay its files out. Raises Failure, and Broken."""
         edition = self._edition
         try:
-            async with self._held():
-                edition = self._edition
-                await self._prepare(job)
-                await self._fetch(job)
-                await self._lend(job)
-                if job.source.lfs:  # so that what is in LFS is fetched once, and kept
-                    await self._lay_out_lfs(job)
-            if not job.source.lfs:
+            if job.source.lfs or not lent:
+                async with self._held():
+                    edition = self._edition
+                    await self._prepare(job)
+                    await self._fetch(job)
+                    await self._lend(job)
+                    if files and job.source.lfs:  # so that what is in LFS is fetched once, and kept
+                        await self._lay_out_lfs(job)
+            if files and not job.source.lfs:
                 await self._lay_out(job)
         except GitFailed as failed:
             if "No space left" in failed.said:

@@ -40,7 +40,7 @@ def take(mirrors: Mirrors, git: GitHost, tmp_path: Path) -> Take:
         fields = {"repository": "acme/shop", "clone_url": git.url, "sha": sha, **more}
         folder = tmp_path / f"work-{time.monotonic_ns()}"
         folder.mkdir()
-        return await mirrors.checkout(Source.model_validate(fields), LOGIN, folder, print, lag)
+        return await mirrors.checkout(Source.model_validate(fields), LOGIN, folder, print, lag=lag)
 
     return take
 

@@ -45,7 +45,7 @@ def take(mirrors: Mirrors, git: GitHost, tmp_path: Path, said: list[str]) -> Tak
         fields = {"repository": repository, "clone_url": git.url_of(repository), "sha": sha, **more}
         folder = tmp_path / f"attempt-{time.monotonic_ns()}"
         folder.mkdir()
-        return await mirrors.checkout(Source.model_validate(fields), LOGIN, folder, said.append, ())
+        return await mirrors.checkout(Source.model_validate(fields), LOGIN, folder, said.append, lag=())
 
     return take
 
