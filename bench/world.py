@@ -148,7 +148,7 @@ async def script(text: str, **env: str) -> float:
 
 def docker() -> str:
     """The docker CLI whose BuildKit works here: Debian's, where the first on PATH has no buildx."""
-    for cli in (shutil.which("docker") or "docker", "/usr/bin/docker"):
+    for cli in (shutil.which("docker") or "/usr/bin/docker", "/usr/bin/docker"):
         if subprocess.run([cli, "buildx", "version"], capture_output=True, check=False).returncode == 0:
             return cli
     return "/usr/bin/docker"
