@@ -10,18 +10,14 @@ Both sides do each round one after the other, on the same engine, registry and g
 from __future__ import annotations
 
 import asyncio
-import secrets
 import sys
 from collections.abc import Awaitable, Callable
 
-from bench.world import BASE_IMAGE, ENVIRONMENT, World, told, world
+from bench.world import BASE_IMAGE, ENVIRONMENT, World, sources, told, world
 
 Way = Callable[[World, dict[str, str]], Awaitable[float]]
 
 ROUNDS = 3
-# A repository of some size, of text that does not compress well: 2,000 sources of 12 kB, 24 MB besides.
-_SOURCES, _SOURCE_BYTES, _ASSETS, _ASSET_BYTES = 2000, 12_000, 24, 1_000_000
-
 _GOALS = {"cold cache": 1.05, "warm cache": 1.05, "same inputs": 0.2}
 
 SCRIPT = """
@@ -49,12 +45,8 @@ def dockerfile(nonce: str) -> str:
 
 async def main() -> None:
     """Print the three figures."""
-    lib = {
-        f"lib/{number % 50}/{number}.txt": secrets.token_hex(_SOURCE_BYTES // 2) for number in range(_SOURCES)
-    }
-    assets = {f"assets/{number}.txt": secrets.token_hex(_ASSET_BYTES // 2) for number in range(_ASSETS)}
     files = {"Dockerfile": dockerfile("first"), "source": "first", ".blacktree.yml": ENVIRONMENT}
-    async with world({**files, **lib, **assets}) as here:
+    async with world({**files, **sources()}) as here:
         await _blacktree(here, {"source": "warm up"})
         await _scripted(here, {"source": "warm up too"})
         ours, theirs = [], []

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx2
 
-from bench.world import BASE_IMAGE, ENVIRONMENT, World, docker, script, told, world
+from bench.world import BASE_IMAGE, ENVIRONMENT, World, docker, script, sources, told, world
 from tests.parts import load
 from tests.parts.child import Child
 from tests.parts.waiting import free_port
@@ -37,14 +37,16 @@ curl --silent --fail --json "$CONFIG" "$ADMIN/load"
 
 
 def dockerfile() -> str:
-    """A small web server; the base of both ways."""
-    return f'FROM {BASE_IMAGE}\nCOPY www /www\nEXPOSE 8080\nCMD ["httpd", "-f", "-p", "8080", "-h", "/www"]\n'
+    """A web server of some size; the base of both ways."""
+    copies = [f"COPY {folder} /{folder}" for folder in ("assets", "lib", "www")]
+    serves = ["EXPOSE 8080", 'CMD ["httpd", "-f", "-p", "8080", "-h", "/www"]', ""]
+    return "\n".join([f"FROM {BASE_IMAGE}", *copies, *serves])
 
 
 async def main() -> None:
     """Print the figures."""
     files = {"Dockerfile": dockerfile(), "www/index.html": "first", ".blacktree.yml": ENVIRONMENT}
-    async with world(files) as here, httpx2.AsyncClient() as http:
+    async with world({**files, **sources()}) as here, httpx2.AsyncClient() as http:
         ours, theirs = [], []
         await _blacktree(here, http, "warm up")
         url = (await here.blacktree.api("/environments"))[0]["url"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import statistics
 import subprocess
@@ -19,6 +20,8 @@ from tests.instance import Instance, instance
 from tests.parts.engine import BASE_IMAGE, Engine
 from tests.parts.registry import Registry
 
+# A repository of some size, of text that does not compress well: 2,000 sources of 12 kB, 24 MB besides.
+_SOURCES, _SOURCE_BYTES, _ASSETS, _ASSET_BYTES = 2000, 12_000, 24, 1_000_000
 # Deploys that are over when they have switched, so that the next figure has the machine for itself.
 ENVIRONMENT = "environments: {production: {stability: 0, drain: 1, grace: 1}}\n"
 _LOOK = 0.005  # seconds between two looks of whoever waits
@@ -99,36 +102,45 @@ class World:
         await asyncio.to_thread(self.engine.client.api.prune_builds, all=True)
 
 
+def sources() -> dict[str, str]:
+    """What makes a repository one of some size: folders `lib` and `assets`."""
+    lib = {f"lib/{number % 50}/{number}.txt": _text(_SOURCE_BYTES) for number in range(_SOURCES)}
+    return lib | {f"assets/{number}.txt": _text(_ASSET_BYTES) for number in range(_ASSETS)}
+
+
+def _text(size: int) -> str:
+    return secrets.token_hex(size // 2)
+
+
 @contextlib.asynccontextmanager
 async def world(files: dict[str, str], **settings: str) -> AsyncIterator[World]:
     """A repository acme/shop with `files`, and a running `blacktree up` that pushes to a registry."""
     folder = Path(tempfile.mkdtemp(prefix="blacktree-bench-"))
     try:
-        with Registry() as registry, Engine() as engine:
+        async with contextlib.AsyncExitStack() as stack:
+            registry, engine = stack.enter_context(Registry()), stack.enter_context(Engine())
             engine.base_image()
             await script(
                 _LOGIN, DOCKER=docker(), NAME=registry.username, PASSWORD=registry.password,
                 HOST=registry.address,
             )  # fmt: skip
-            async with GitHub.running(folder / "github") as github:
-                ada = github.user("ada")
-                shop = await github.create_repository("acme/shop", files, collaborators={"ada": "write"})
-                await shop.bare.git("repack", "-adq")  # as GitHub keeps them: no clone waits for packing
-                known = {
-                    "registry": f"{registry.address}/acme",
-                    "registry_username": registry.username,
-                    "registry_password": registry.password,
-                    **settings,
-                }
-                async with instance(folder, github, **known) as here:
-                    await here.start("up")
-                    await here.ready()
-                    github.install_app(shop)
-                    work = await shop.clone(folder / "work", ada)
-                    try:
-                        yield World(github, registry, engine, here, ada, shop, work, folder)
-                    finally:
-                        engine.remove("io.blacktree.repository=acme/shop")
+            stack.callback(engine.remove, "io.blacktree.repository=acme/shop")
+            github = await stack.enter_async_context(GitHub.running(folder / "github"))
+            ada = github.user("ada")
+            shop = await github.create_repository("acme/shop", files, collaborators={"ada": "write"})
+            await shop.bare.git("repack", "-adq")  # as GitHub keeps them: no clone waits for packing
+            known = {
+                "registry": f"{registry.address}/acme",
+                "registry_username": registry.username,
+                "registry_password": registry.password,
+                **settings,
+            }
+            here = await stack.enter_async_context(instance(folder, github, **known))
+            await here.start("up")
+            await here.ready()
+            github.install_app(shop)
+            work = await shop.clone(folder / "work", ada)
+            yield World(github, registry, engine, here, ada, shop, work, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -160,4 +172,4 @@ def told(figure: str, ours: Sequence[float], theirs: Sequence[float], goal: str)
     print(f"{figure:<42} {mine:8.2f} s {other:8.2f} s   ratio {mine / other:5.2f}   goal {goal}", flush=True)
 
 
-__all__ = ["BASE_IMAGE", "ENVIRONMENT", "World", "docker", "script", "told", "world"]
+__all__ = ["BASE_IMAGE", "ENVIRONMENT", "World", "docker", "script", "sources", "told", "world"]
