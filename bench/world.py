@@ -82,12 +82,15 @@ class World:
         self.github.app.hook_url = hook
 
     async def idle(self) -> None:
-        """Wait until nothing of Blacktree runs that a script would have to share the machine with."""
+        """Wait until nothing of Blacktree goes on that a script would have to share the machine with."""
         await self.blacktree.until(self._is_idle, "the instance to be idle", 120)
 
     async def _is_idle(self) -> bool:
         ended = ("succeeded", "failed", "cancelled")
-        return all(job["state"] in ended for job in await self.blacktree.jobs())
+        if not all(job["state"] in ended for job in await self.blacktree.jobs()):
+            return False
+        containers = await asyncio.to_thread(self.engine.containers, "io.blacktree.repository=acme/shop")
+        return len(containers) <= 1  # the old release is drained and gone
 
     async def by_script(self, text: str, sha: str, **env: str) -> float:
         """The seconds of a script that has cloned the repository, and is logged in to the registry."""

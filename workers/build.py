@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from workers.failure import final, ours, user
 from workers.registry.push import move, push, unmoved
 from workers.registry.registry import Registry
 from workers.reuse import Reuse, inside
+from workers.threads import to_the_end
 from workers.tools import Tools
 
 _OCI = "org.opencontainers.image"
@@ -47,14 +49,15 @@ async def build(attempt: Attempt, spec: BuildSpec, tools: Tools) -> ImageResult:
                 return await reuse.taken(found, source)
             order = _order(attempt, spec, source, tag)
             image, built = await _built(attempt, spec, order, tools, registry)
-        if spec.test is not None:
-            async with attempt.step(Step.TEST):
-                await _tested(attempt, spec, spec.test, image, tools)
-        if not spec.push:
-            await _tag_all(spec, image, tools)
-            return _result(image.id, image.id, image, source, reuse.key, built)
-        async with attempt.step(Step.PUSH):
-            digest = await _pushed(attempt, spec, order, image, tools, registry)
+        async with _cleared(attempt, source, needed=_several(order)):
+            if spec.test is not None:
+                async with attempt.step(Step.TEST):
+                    await _tested(attempt, spec, spec.test, image, tools)
+            if not spec.push:
+                await _tag_all(spec, image, tools)
+                return _result(image.id, image.id, image, source, reuse.key, built)
+            async with attempt.step(Step.PUSH):
+                digest = await _pushed(attempt, spec, order, image, tools, registry)
         return _result(digest, f"{spec.reference}@{digest}", image, source, reuse.key, built)
 
 
@@ -150,6 +153,19 @@ def _caches(spec: BuildSpec) -> list[str]:
     if not (spec.cache and spec.push) or spec.fork or spec.fresh:
         return []
     return [f"{spec.reference}:{tag}" for tag in dict.fromkeys(spec.tags) if tag != spec.source.sha]
+
+
+@contextlib.asynccontextmanager
+async def _cleared(attempt: Attempt, source: Checkout, *, needed: bool) -> AsyncIterator[None]:
+    """The commit's files go meanwhile, unless they are `needed` or somebody else's: it takes its time."""
+    if needed or not source.folder.is_relative_to(attempt.folder):
+        yield
+        return
+    removing = asyncio.ensure_future(to_the_end(shutil.rmtree, source.folder, ignore_errors=True))
+    try:
+        yield
+    finally:
+        await removing
 
 
 async def _tested(attempt: Attempt, spec: BuildSpec, test: ImageTest, image: Image, tools: Tools) -> None:

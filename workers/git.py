@@ -24,6 +24,7 @@ _SAFE = (
     "protocol.allow=never", "protocol.http.allow=always", "protocol.https.allow=always",
     "core.hooksPath=/dev/null", "core.fsmonitor=false", "core.untrackedCache=false", "credential.helper=",
     "gc.auto=0", "maintenance.auto=false", "http.lowSpeedLimit=1000", "http.lowSpeedTime=60",
+    "checkout.workers=0",  # as many as there are processors
 )  # fmt: skip
 _LONGEST = 4 * 1024 * 1024  # characters of an answer
 # Answers only for the place that the token is for: a redirect elsewhere gets nothing. The questions are

@@ -16,6 +16,7 @@ from workers.together import together
 from workers.tools import Tools
 
 _LAST_LINES = 20
+_LAST_WORDS = 0.02  # seconds that what it has said until it was healthy gets to arrive
 
 
 async def checked(
@@ -49,7 +50,7 @@ async def _healthy(
 ) -> None:
     seen = Seen(False, "it did not answer")
     try:
-        async with tools.engine.following(container.id, output):
+        async with tools.engine.following(container.id, output, _LAST_WORDS):
             async with asyncio.timeout(spec.probe.timeout) as clock:
                 while not seen.healthy:
                     now = await _alive(container, tools)

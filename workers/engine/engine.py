@@ -173,8 +173,10 @@ class Engine(Protocol):
     async def last_lines(self, container: str, lines: int) -> str:
         """The end of what it printed."""
 
-    def following(self, container: str, output: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
-        """Inside, what the container prints is given to `output`."""
+    def following(
+        self, container: str, output: Callable[[str], None], last: float = 0.1
+    ) -> AbstractAsyncContextManager[None]:
+        """Inside, what the container prints is given to `output`; at the end, for `last` seconds more."""
 
     async def remove(self, container: str, grace: float) -> None:
         """Stop it (SIGTERM, `grace` seconds later SIGKILL) and remove it with its volumes."""
