@@ -14,7 +14,7 @@ from workers.contract.messages import ContainerState, Heartbeat, now
 GONE = "gone"
 # A worker that has just started may not have its engine's answer yet: then its list is empty.
 _SETTLED = timedelta(seconds=30)
-_TOLD = ("running", "restarts", "exit_code", "out_of_memory", "health", "last_lines")
+_TOLD = ("running", "restarts", "exit_code", "out_of_memory", "health", "failing", "last_lines")
 
 
 async def note(session: AsyncSession, beat: Heartbeat, worker: WorkerRow, instance: str) -> None:

@@ -270,7 +270,7 @@ class Grants:
                 .where(col(Job.state) == JobState.RUNNING)
                 .values(lease_until=self._lease_end())
             )
-            retired = await _retired(session, beat, self._store.instance)
+            retired, proving = await _fates(session, beat, self._store.instance)
             kept_images = await images.kept(session)
             left = select(Job).where(
                 Job.worker == beat.worker, Job.state == JobState.RUNNING, Job.instance != beat.instance
@@ -282,7 +282,8 @@ class Grants:
             lease=self._settings.lease,
             lost=lost,
             cancelled=cancelled,
-            retired=sorted(retired),
+            retired=retired,
+            proving=proving,
             kept=kept_images,
             instance=self._store.instance,
         )
@@ -333,17 +334,19 @@ async def _target(session: AsyncSession, job: Job) -> Literal["containers", "swa
     return "swarm" if release is not None and release.settings.get("target") == "swarm" else "containers"
 
 
-async def _retired(session: AsyncSession, beat: Heartbeat, instance: str) -> set[str]:
-    """The worker's releases whose containers are to go: all but the live, the starting and the draining.
+async def _fates(session: AsyncSession, beat: Heartbeat, instance: str) -> tuple[list[str], list[str]]:
+    """The worker's releases whose containers are to go, and those that are to be probed on.
 
-    Those of another instance, whose worker has the same name on the same engine, are none of ours.
+    All go but the live, the starting and the draining. Those of another instance, whose worker has the same
+    name on the same engine, are none of ours.
     """
-    names = {container.release for container in beat.containers}
-    ours = {name for name in names if name.startswith(f"{instance}.")}
+    ours = {one.release for one in beat.containers if one.release.startswith(f"{instance}.")}
     ids = [int(name.split(".")[1]) for name in ours if name.split(".")[1].isdigit()]
-    kept = set()
+    kept, proving, at = set(), [], now()
     for release in (await session.exec(select(Release).where(col(Release.id).in_(ids)))).all():
-        draining = release.state is ReleaseState.RETIRED and (release.remove_after or now()) > now()
+        draining = release.state is ReleaseState.RETIRED and (release.remove_after or at) > at
         if draining or release.state in (ReleaseState.LIVE, ReleaseState.STARTING):
             kept.add(specs.release_name(instance, release))
-    return ours - kept
+        if release.state is ReleaseState.LIVE and (release.steady_at or at) > at:
+            proving.append(specs.release_name(instance, release))
+    return sorted(ours - kept), proving

@@ -83,6 +83,8 @@ def _wrong(container: ContainerRow, since: datetime | None) -> str:
         )
     if not container.running:
         return f"it ended{_code(container)}"
+    if container.failing:
+        return f"its health check fails: {container.failing}"
     return "its HEALTHCHECK says unhealthy" if container.health == "unhealthy" else ""
 
 

@@ -87,6 +87,7 @@ class Watcher:
             or_(
                 col(ContainerRow.running).is_(False),
                 col(ContainerRow.health).in_(("unhealthy", "gone")),
+                col(ContainerRow.failing) != "",
                 col(ContainerRow.restarted_at) > at - CALM,
             )
         )

@@ -101,6 +101,7 @@ class Heart:
         self._answered = True
         if isinstance(answer, HeartbeatAnswer):
             self.needed = Needed(answer.instance, frozenset(answer.kept), sent)
+            self._watch.proving.releases = frozenset(answer.proving)
             self._heed(answer, beat.attempts, sent, tasks)
         else:
             log.warning("heartbeat refused", answer=answer.model_dump())

@@ -12,6 +12,7 @@ from workers.engine.engine import PREFIX, prefixed
 
 JOB = PREFIX + "job"  # the label that tells whose doing it is
 RELEASE = PREFIX + "release"
+PROBE = PREFIX + "probe"
 _ASIDE = ".aside"
 _GRACE = 10.0  # seconds, of containers that are not labelled with their own
 
@@ -38,8 +39,9 @@ def labels(worker: str, spec: DeploySpec, ref: AttemptRef) -> dict[str, str]:
 
 
 def release_labels(spec: DeploySpec) -> dict[str, str]:
-    """Labels, with their prefix, of what serves: its release, and how it is ended and restarted."""
-    return prefixed({"release": spec.release, "grace": f"{spec.grace:g}", "restart": spec.restart})
+    """Labels, with their prefix, of what serves: its release, and how it is ended, restarted and probed."""
+    told = {"release": spec.release, "grace": f"{spec.grace:g}", "restart": spec.restart}
+    return {**prefixed(told), PROBE: spec.probe.model_dump_json()}
 
 
 def grace(labels: Mapping[str, str]) -> float:

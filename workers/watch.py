@@ -14,6 +14,7 @@ from workers.engine.engine import PREFIX, Container, EngineDown, Happening
 from workers.engine.services import Service, Task
 from workers.failure import Failure
 from workers.masking import Masker
+from workers.proving import Proving
 from workers.tools import Tools
 
 log = structlog.get_logger()
@@ -32,6 +33,7 @@ class Watch:
         """`busy`: releases that a running attempt has stopped, or is about to."""
         self.states: list[ContainerState] = []
         self.looked = asyncio.Event()  # whether they are known at all
+        self.proving = Proving(self.look_now)
         self._tools = tools
         self._interval = interval
         self._news = news
@@ -47,6 +49,7 @@ class Watch:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen())
+            tasks.create_task(self.proving.run())
             while True:
                 self._happened.clear()
                 try:
@@ -85,6 +88,7 @@ class Watch:
         services = await self._tools.engine.swarm.services({"worker": self._tools.worker})
         serving = [one for one in found if PREFIX + "release" in one.labels]
         self._forget(serving)
+        self.proving.containers = serving
         states = [await self._state(container) for container in serving]
         states += [state for service in services for state in service_states(service, self._tools.address)]
         first = not self.looked.is_set()
@@ -126,6 +130,7 @@ class Watch:
             exit_code=container.exit_code if code is None else code,
             out_of_memory=out_of_memory,
             health=container.health,
+            failing=self.proving.failing(container),
             address=container.address or "",
             aside=away,
             last_lines="" if away else await self._last_lines(container),

@@ -267,6 +267,7 @@ class ContainerRow(SQLModel, table=True):
     exit_code: int = 0
     out_of_memory: bool = False
     health: str = Field(default="", description="of its HEALTHCHECK; `gone` where it was removed")
+    failing: str = Field(default="", description="what its probe finds wrong in the stability window")
     last_lines: str = Field(default="", sa_type=Text, description="what it printed before it ended, masked")
     restarted_at: datetime | None = Field(
         default=None, sa_type=Moment, description="when it was first seen to have restarted once more"

@@ -40,7 +40,17 @@ from bot.watching import Watcher
 from config.settings import Settings
 from tests.bot.conftest import NEW, OLD, REPOSITORY, Rows
 from workers.contract.memory import MemoryQueue
-from workers.contract.messages import Claim, ContainerState, Grant, Heartbeat, Kind, Refusal, StopSpec, now
+from workers.contract.messages import (
+    Claim,
+    ContainerState,
+    Grant,
+    Heartbeat,
+    HeartbeatAnswer,
+    Kind,
+    Refusal,
+    StopSpec,
+    now,
+)
 
 BOT = "127.0.0.1:8000"
 REGISTRY = "registry.test/acme"
@@ -115,12 +125,14 @@ class Watch:
             session.add(Image(repository_id=REPOSITORY, name="app", job_id=f"{run.id}-1", sha=sha, **built))
         return release
 
-    async def beat(self, *containers: ContainerState, worker: str = "one", **more: Any) -> None:
+    async def beat(self, *containers: ContainerState, worker: str = "one", **more: Any) -> HeartbeatAnswer:
         beat = Heartbeat(
             worker=worker, instance="i", pool="default", slots=1, address="", software="",
             containers=list(containers), **more,
         )  # fmt: skip
-        await self.grants.answer(beat)
+        answer = await self.grants.answer(beat)
+        assert isinstance(answer, HeartbeatAnswer)
+        return answer
 
     def told(self, release: Release, **columns: Any) -> ContainerState:
         name = f"{self.store.instance}.{release.id}.{release.attempt}"
@@ -199,6 +211,23 @@ async def test_a_release_that_restarts_right_after_its_switch_goes_back_by_itsel
     assert (command.state, command.answer) == (CommandState.FAILED, said)
     (job,) = await watch.all(Job, Job.id == bad.job_id)
     assert job.state is JobState.SUCCEEDED, "it did what it had to"
+
+
+async def test_a_release_whose_probe_fails_in_its_stability_window_goes_back_by_itself(watch: Watch) -> None:
+    place = await watch.place()
+    old = await watch.serves(place, OLD, **draining())
+    bad = await watch.serves(place, NEW, **proving())
+    told = [watch.told(old), watch.told(bad)]
+
+    assert (await watch.beat(*told)).proving == [told[1].release], "its worker is told to probe it"
+    await watch.beat(told[0], watch.told(bad, failing="GET / answered 500"))
+    await watch.watcher.look()
+
+    old, bad = await watch.again(old), await watch.again(bad)
+    assert (old.state, bad.state) == (ReleaseState.LIVE, ReleaseState.FAILED)
+    said = f"Went live, then its health check fails: GET / answered 500: rolled back to {OLD[:7]}"
+    assert await watch.last_said(ReportKind.STATUS) == [("failure", said)]
+    assert (await watch.beat(*told)).proving == [], "the old one has proven itself long ago"
 
 
 async def test_where_the_old_one_was_stopped_already_it_is_deployed_again(watch: Watch) -> None:

@@ -53,6 +53,7 @@ class Bot:
         self.lost: list[AttemptRef] = []
         self.cancelled: list[AttemptRef] = []
         self.retired: list[str] = []
+        self.proving: list[str] = []
         self.kept: list[str] = []
         self.instance = ""  # whose images are judged; none if empty
         self.refusal: str | None = None  # of Ready
@@ -128,6 +129,7 @@ class Bot:
                     lost=self.lost,
                     cancelled=self.cancelled,
                     retired=self.retired,
+                    proving=self.proving,
                     kept=self.kept,
                     instance=self.instance,
                 )

@@ -67,6 +67,23 @@ async def test_what_happens_to_a_container_is_told_though_nobody_asks(
 
 
 @pytest.mark.usefixtures("worker")
+async def test_a_release_that_proves_itself_is_probed_on_and_what_fails_is_told(
+    bot: Bot, engine: Engine, base: str, name: str
+) -> None:
+    bot.lease, bot.proving = LONG, ["r1"]
+    script = "mkfifo /end; httpd -p 8080 -h /; read x < /end; killall httpd; sleep 60"
+    ended = await bot.run("r1", spec(base, "r1", script))
+    assert isinstance(ended.result, Succeeded), bot.log("r1")
+    known = len(bot.beats)
+
+    await _exec(one(engine, name), "echo > /end")
+
+    state = await told(bot, known, lambda state: bool(state.failing))
+    assert state.running
+    assert "nothing listens there" in state.failing
+
+
+@pytest.mark.usefixtures("worker")
 async def test_an_engine_that_hangs_delays_no_heartbeat(
     bot: Bot, tools: Tools, base: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -274,6 +274,7 @@ class ContainerState(Value):
     exit_code: int = 0
     out_of_memory: bool = False
     health: str = ""  # of the image's own HEALTHCHECK: starting, healthy, unhealthy; empty without one
+    failing: str = ""  # what its probe finds wrong, while the bot has its release probed; empty if nothing
     address: str = ""  # IP:PORT where it is reached now
     aside: bool = False  # stopped by its worker while a deploy needs its port: no crash
     last_lines: str = ""  # what it printed before it ended, masked; at most LAST_LINES characters
@@ -298,13 +299,14 @@ class Heartbeat(Message):
 
 
 class HeartbeatAnswer(Message):
-    """Leases that are renewed, attempts to stop, releases whose containers are to go, images to keep."""
+    """Leases that are renewed, attempts to stop, releases to remove or to probe on, images to keep."""
 
     kind: Literal["heartbeat_answer"] = "heartbeat_answer"
     lease: float  # seconds from now
     lost: list[AttemptRef] = []
     cancelled: list[AttemptRef] = []
     retired: list[str] = []
+    proving: list[str] = []  # in their stability window
     kept: list[str] = []  # references of images that environments run, or may go back to
     instance: str = ""  # of Blacktree, as images are labelled; empty: no image is judged
 
