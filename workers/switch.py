@@ -7,7 +7,7 @@ import asyncio
 from workers.attempt import Attempt
 from workers.contract.messages import DeploySpec, Ready, Refusal, Switched
 from workers.contract.queue import QueueDown
-from workers.failure import ours
+from workers.failure import ours, user
 from workers.tools import Tools
 
 _ASKING = 10.0  # seconds for one answer of the bot
@@ -31,5 +31,7 @@ async def switched(attempt: Attempt, spec: DeploySpec, addresses: list[str], too
         if isinstance(answer, Refusal) and answer.retry:
             await asyncio.sleep(_AGAIN)
             continue
+        if isinstance(answer, Refusal) and answer.users:
+            raise user("not_switched", answer.reason)
         reason = answer.reason if isinstance(answer, Refusal) else f"it answered {answer.kind}"
         raise ours("not_switched", f"The bot did not switch to the new release: {reason}")

@@ -75,7 +75,7 @@ class Router:
                 # It may have switched all the same, and the release is about to go.
                 with suppress(ProxyDown):
                     await self._proxy.apply(await self._wanted())
-                return Refusal(reason=str(error))
+                return Refusal(reason=str(error), users=isinstance(error, ConfigError))
             async with self._store.transaction() as session:
                 if not await self._commit(session, job, ready, url):
                     return Refusal(reason="this attempt is not the job's any more")

@@ -12,6 +12,8 @@ from sqlmodel import col, select
 
 from bot.store.database import Store
 from bot.store.tables import Environment, Job, JobState, Release, Report, ReportKind, Repository, Run
+from tests.bot.talk import Talk, talking
+from tests.github import GitHub
 from workers.contract.messages import Kind
 
 OLD, NEW = "1" * 40, "2" * 40
@@ -22,6 +24,13 @@ REPOSITORY = 7
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
     async with Store.opened(f"sqlite:///{tmp_path / 'blacktree.db'}") as opened:
         yield opened
+
+
+@pytest.fixture
+async def talk(tmp_path: Path, github: GitHub, request: pytest.FixtureRequest) -> AsyncIterator[Talk]:
+    """A bot whose repository has the module's FILE as its .blacktree.yml."""
+    async with talking(tmp_path, github, {".blacktree.yml": request.module.FILE}) as here:
+        yield here
 
 
 @dataclass

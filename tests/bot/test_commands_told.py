@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 from nacl.public import PrivateKey
 
 from bot.store.tables import CommandState, JobState
-from tests.bot.talk import Talk, talking
-from tests.github import Contract, GitHub
+from tests.bot.talk import Talk
 from workers.contract.messages import Claim, Refusal
 
 FILE = """
@@ -30,21 +27,6 @@ environments:
     on: [command]
     gates: {confirm: true}
 """
-
-
-@pytest.fixture
-async def github(tmp_path: Path) -> AsyncIterator[GitHub]:
-    contract = Contract.find()
-    assert contract is not None, "run tests/machine/npm-ci"
-    async with GitHub.running(tmp_path / "github", contract=contract) as running:
-        yield running
-    assert contract.violations == []
-
-
-@pytest.fixture
-async def talk(tmp_path: Path, github: GitHub) -> AsyncIterator[Talk]:
-    async with talking(tmp_path, github, {".blacktree.yml": FILE}) as here:
-        yield here
 
 
 async def test_help_is_answered_in_the_one_comment_and_the_comment_gets_eyes_then_a_rocket(

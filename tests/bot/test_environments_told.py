@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 from sqlmodel import col, select
 
 from bot.store.tables import (
@@ -23,8 +20,7 @@ from bot.store.tables import (
     Repository,
 )
 from bot.sweeps import thaws
-from tests.bot.talk import Talk, talking
-from tests.github import Contract, GitHub
+from tests.bot.talk import Talk
 from workers.contract.messages import Kind, now
 
 ALWAYS = '{cron: "* * * * *", lasts: 365d, reason: the fair}'
@@ -37,21 +33,6 @@ environments:
 FROZEN = FILE.replace("production: {}", f"production: {{freeze: [{ALWAYS}]}}")
 _IMAGE: dict[str, Any] = {"name": "app", "tree": "t", "digest": "d", "size": 1}
 DEPLOY = "blacktree/deploy (production)"
-
-
-@pytest.fixture
-async def github(tmp_path: Path) -> AsyncIterator[GitHub]:
-    contract = Contract.find()
-    assert contract is not None, "run tests/machine/npm-ci"
-    async with GitHub.running(tmp_path / "github", contract=contract) as running:
-        yield running
-    assert contract.violations == []
-
-
-@pytest.fixture
-async def talk(tmp_path: Path, github: GitHub) -> AsyncIterator[Talk]:
-    async with talking(tmp_path, github, {".blacktree.yml": FILE}) as here:
-        yield here
 
 
 async def served(talk: Talk, name: str, *shas: str) -> Environment:

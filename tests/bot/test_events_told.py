@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bot.store.tables import JobState
-from tests.bot.talk import Talk, talking
-from tests.github import Contract, GitHub
+from tests.bot.talk import Talk
 from workers.contract.messages import Kind
 
 FILE = """
@@ -24,21 +22,6 @@ environments:
   fair: {image: web, on: [release]}
   preview: {image: web, drafts: false, labels: [show]}
 """
-
-
-@pytest.fixture
-async def github(tmp_path: Path) -> AsyncIterator[GitHub]:
-    contract = Contract.find()
-    assert contract is not None, "run tests/machine/npm-ci"
-    async with GitHub.running(tmp_path / "github", contract=contract) as running:
-        yield running
-    assert contract.violations == []
-
-
-@pytest.fixture
-async def talk(tmp_path: Path, github: GitHub) -> AsyncIterator[Talk]:
-    async with talking(tmp_path, github, {".blacktree.yml": FILE}) as here:
-        yield here
 
 
 async def places(talk: Talk, run: int = -1) -> list[str | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,6 @@ from tests.github import Fault, GitHub, Repository
 
 SECRET = "s" * 32
 URL = "http://127.0.0.1:1"
-
-
-@pytest.fixture
-async def github(tmp_path: Path) -> AsyncIterator[GitHub]:
-    async with GitHub.running(tmp_path / "github") as running:
-        yield running
 
 
 @pytest.fixture

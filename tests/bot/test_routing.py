@@ -241,7 +241,8 @@ async def test_a_name_is_never_taken_from_another_environment_not_even_while_tha
             refused = await world.ready(thief, other, domain="www.test")
             assert refused == Refusal(
                 reason="The host name www.test is that of production of acme/shop already: choose another"
-                " `domain` in .blacktree.yml"
+                " `domain` in .blacktree.yml",
+                users=True,
             )
         assert "production is stopped" in (await world.visit("www.test")).text
         own = await world.ready(thief, other, domain="bot.test")

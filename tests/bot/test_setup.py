@@ -32,12 +32,6 @@ from tests.parts.waiting import free_port
 from workers.contract.memory import MemoryQueue
 
 
-@pytest.fixture
-async def github(tmp_path: Path) -> AsyncIterator[GitHub]:
-    async with GitHub.running(tmp_path / "github") as running:
-        yield running
-
-
 @dataclass
 class Visitor:
     """A person with a browser at a fresh instance whose log they read."""

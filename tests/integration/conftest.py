@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.github import Contract, GitHub, Repository, User, WorkTree
+from tests.github import GitHub, Repository, User, WorkTree
 from tests.instance import Instance, instance
 from tests.parts.engine import BASE_IMAGE, Engine
 
@@ -57,23 +57,6 @@ async def visit(url: str, path: str = "/") -> str:
     """What a browser gets."""
     async with httpx2.AsyncClient() as http:
         return (await http.get(url + path)).text
-
-
-@pytest.fixture(scope="session")
-def contract() -> Contract:
-    """GitHub's published description. `make test` installs it; without it this is a failure."""
-    found = Contract.find()
-    assert found is not None, "GitHub's OpenAPI description is missing: run tests/machine/npm-ci"
-    return found
-
-
-@pytest.fixture
-async def github(tmp_path: Path, contract: Contract) -> AsyncIterator[GitHub]:
-    """A GitHub whose every request and answer is held to the published description."""
-    before = len(contract.violations)
-    async with GitHub.running(tmp_path / "github", contract=contract) as running:
-        yield running
-    assert contract.violations[before:] == []
 
 
 @pytest.fixture

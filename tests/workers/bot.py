@@ -57,6 +57,7 @@ class Bot:
         self.kept: list[str] = []
         self.instance = ""  # whose images are judged; none if empty
         self.refusal: str | None = None  # of Ready
+        self.users = False  # whether it is somebody's to mend
         self.silent = False  # to heartbeats
         self.silences = 0  # of the next Readys
         self._news = asyncio.Event()
@@ -143,7 +144,7 @@ class Bot:
                     self.silences -= 1
                     raise TimeoutError
                 if self.refusal:
-                    return Refusal(reason=self.refusal)
+                    return Refusal(reason=self.refusal, users=self.users)
                 return Switched(url="http://shop.example")
 
     async def _hear(self, event: Event) -> None:

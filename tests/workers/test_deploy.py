@@ -160,13 +160,14 @@ async def test_an_answer_of_500_is_not_healthy(bot: Bot, base: str) -> None:
     assert "answered 50" in ended.result.sentence
 
 
+@pytest.mark.parametrize(("users", "fault"), [(False, Fault.OURS), (True, Fault.USER)])
 async def test_a_refused_switch_removes_the_new_release(
-    bot: Bot, engine: Engine, base: str, name: str
+    bot: Bot, engine: Engine, base: str, name: str, users: bool, fault: Fault
 ) -> None:
-    bot.refusal = "superseded"
+    bot.refusal, bot.users = "superseded", users
     ended = await bot.run("r1", spec(base, "r1", SERVE.format("x")))
     assert isinstance(ended.result, Failed)
-    assert (ended.result.fault, ended.result.reason) == (Fault.OURS, "not_switched")
+    assert (ended.result.fault, ended.result.reason) == (fault, "not_switched")
     assert releases(engine, name) == []
     assert networks(engine, name) == 0
 

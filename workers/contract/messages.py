@@ -258,6 +258,7 @@ class Refusal(Message):
     kind: Literal["refusal"] = "refusal"
     reason: str
     retry: bool = False
+    users: bool = False  # it is somebody's to mend, not a worker's to try again
 
 
 LAST_LINES = 2000  # characters
