@@ -37,7 +37,7 @@ _TEST_PIDS = 4096
 async def build(attempt: Attempt, spec: BuildSpec, tools: Tools) -> ImageResult:
     """Build one image of one commit. Nothing of it stays unless this succeeds. Raises Failure."""
     _know_secrets(attempt, spec)
-    registry = tools.registries.of(attempt.credentials)
+    registry = tools.registries.of(attempt.credentials, attempt.log.mask)
     reuse = Reuse(attempt, spec, tools, registry)
     async with attempt.step(Step.CHECKOUT):
         source = await tools.mirrors.checkout(

@@ -66,6 +66,10 @@ class LogSink:
         """A line of its own, whatever was written before."""
         self.write(f"\n{text}\n" if self._line_open else f"{text}\n")
 
+    def mask(self, secret: str) -> None:
+        """Mask what became known only now, too."""
+        self._masker.learn(secret)
+
     def masked(self, text: str) -> str:
         """A text that leaves the worker by another way, as the log would show it."""
         return self._masker.masked(text)

@@ -68,7 +68,19 @@ class Masker:
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        found = [forms(secret) for secret in secrets]
+        self._secrets = set(secrets)
+        self._held = b""
+        self._done = 0  # bytes of it that were given; they tell whether a mask goes on
+        self._compile()
+
+    def learn(self, secret: str) -> None:
+        """Mask this too, in whatever was not given yet."""
+        if secret not in self._secrets:
+            self._secrets.add(secret)
+            self._compile()
+
+    def _compile(self) -> None:
+        found = [forms(secret) for secret in self._secrets]
         parts = _parts(found)
         whole = {form for each in found for form in (*each.whole, *each.wrapped)} - parts.keys()
         self._whole = len(whole)
@@ -76,8 +88,6 @@ class Masker:
         self._shapes = tuple(_SHAPES.values())
         self._automaton = BytesAhoCorasick([*whole, *parts, *_SHAPES], implementation=_AUTOMATON)
         self._longest = max([_LONGEST_TOKEN + max(map(len, _SHAPES)), *map(len, whole)])
-        self._held = b""
-        self._done = 0  # bytes of it that were given; they tell whether a mask goes on
 
     def feed(self, text: bytes) -> bytes:
         """What is certain of everything fed so far, masked."""

@@ -20,7 +20,7 @@ async def pulled(attempt: Attempt, spec: DeploySpec, tools: Tools) -> Image:
             f"The image {spec.image} is not on this worker: it was removed, or built on another machine"
             " without a registry (set REGISTRY)",
         )
-    logins = await tools.registries.of(attempt.credentials).logins([spec.image])
+    logins = await tools.registries.of(attempt.credentials, attempt.log.mask).logins([spec.image])
     await tools.builder.pull(spec.image, logins, attempt.log.write)
     image = await tools.engine.image(spec.image)
     if image is None:

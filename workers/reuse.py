@@ -113,11 +113,13 @@ async def _texts_of(commit: Commit, spec: BuildSpec) -> inputs.Texts | None:
     """What a build reads besides its context, from git; None where only files on a disk can tell."""
     dockerfile, context = PurePosixPath(spec.dockerfile), PurePosixPath(spec.context)
     ignored = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
-    paths = (dockerfile, ignored, context)
-    if spec.source.submodules or any(path.is_absolute() or ".." in path.parts for path in paths):
+    odd = (path.is_absolute() or ".." in path.parts for path in (dockerfile, context))
+    if spec.source.submodules or any(odd):
         return None
     try:
-        entries = await commit.entries(*(path for path in paths if path != _TOP))
+        # Asked apart: of a folder and a file in it, git lists the file alone.
+        entries = await commit.entries(dockerfile, ignored)
+        entries |= {} if context == _TOP else await commit.entries(context)
         texts = [await _text(commit, entries, path) for path in (dockerfile, ignored)]
     except GitFailed:  # a broken mirror, which laying files out mends
         return None

@@ -123,6 +123,14 @@ def test_secrets_within_and_across_each_other_are_all_masked() -> None:
     )
 
 
+def test_a_secret_that_is_learned_late_is_masked_from_then_on_also_in_what_was_held_back() -> None:
+    masker = Masker(["known-secret"])
+    given = masker.feed(b"late-secret\nlate-se")
+    masker.learn("late-secret")
+    given += masker.feed(b"cret known-secret\n") + masker.end()
+    assert given == b"late-secret\n*** ***\n"
+
+
 def test_one_mask_for_each_of_two_side_by_side() -> None:
     assert masked(["abcd", "efgh"], "abcdefgh") == "******"
 

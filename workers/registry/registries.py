@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from config.registries import canonical
@@ -29,18 +29,34 @@ class Registries:
         self._ecr = Ecr(settings)
         self._transport = Transport(patience, certificates)
 
-    def of(self, credentials: Credentials, *, stranger: bool = False) -> AttemptRegistry:
-        """What an attempt with these credentials has. A stranger's gets nothing that is the machine's own."""
+    def of(
+        self,
+        credentials: Credentials,
+        learned: Callable[[str], None] = lambda _: None,
+        *,
+        stranger: bool = False,
+    ) -> AttemptRegistry:
+        """What an attempt with these credentials has. A stranger's gets nothing that is the machine's own.
+
+        `learned` is told each password that is fetched for it, before that is used.
+        """
         own = None if stranger else self._ecr
-        return AttemptRegistry(credentials.registries, own, self._transport)
+        return AttemptRegistry(credentials.registries, own, self._transport, learned)
 
 
 class AttemptRegistry:
     """The Registry of one attempt: logins of its grant, and ECR's tokens."""
 
-    def __init__(self, logins: Sequence[RegistryLogin], ecr: Ecr | None, transport: Transport) -> None:
+    def __init__(
+        self,
+        logins: Sequence[RegistryLogin],
+        ecr: Ecr | None,
+        transport: Transport,
+        learned: Callable[[str], None],
+    ) -> None:
         self._logins = {canonical(login.host): login for login in logins}
         self._ecr = ecr
+        self._learned = learned
         self._client = Client(self._login, transport)
 
     async def logins(self, names: Sequence[str]) -> list[RegistryLogin]:
@@ -68,7 +84,9 @@ class AttemptRegistry:
         if login := self._logins.get(host):
             return login
         if self._ecr is not None and (where := ecr.place(host)):
-            return await self._ecr.login(where)
+            login = await self._ecr.login(where)
+            self._learned(login.password)
+            return login
         return None
 
 

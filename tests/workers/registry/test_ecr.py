@@ -110,6 +110,14 @@ async def test_a_token_is_asked_for_once_by_many_and_anew_long_before_its_end(
     assert len(calls.asked) == 3
 
 
+@pytest.mark.usefixtures("calls")
+async def test_a_token_that_is_fetched_is_told_to_the_attempt_whose_log_masks_it(account: str) -> None:
+    masked: list[str] = []
+    registry = Registries(Settings(**OWN), HURRIED).of(Credentials(), masked.append)
+    [login] = await registry.logins([f"{account}.dkr.ecr.{REGION}.amazonaws.com/shop:1"])
+    assert masked == [login.password] == [f"{account}-auth-token"]
+
+
 async def test_who_gave_up_waiting_for_a_token_keeps_nobody_from_it(calls: Faults, account: str) -> None:
     there = Ecr(Settings(**OWN))
     where = ecr.place(f"{account}.dkr.ecr.{REGION}.amazonaws.com")
