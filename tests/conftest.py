@@ -14,14 +14,18 @@ from tests.parts.engine import Engine
 from tests.parts.postgres import Postgres
 from tests.parts.registry import Registry
 
-# Beside those that ask for the engine: what starts one of its own, or what a builder is limited by.
-_MACHINE = {"test_demo.py", "test_parts.py", "test_limits.py", "test_cli.py", "test_builders.py"}
+_ENGINE = {"engine", "docker_engine", "tools"}  # fixtures
+# What starts an engine or a worker by itself, or changes what builders are limited by.
+_MACHINE = {
+    "test_demo.py", "test_parts.py", "test_limits.py", "test_cli.py", "test_builders.py", "test_swarm.py",
+    "test_setup.py",
+}  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With pytest -n 2 --dist loadgroup: the tests of the one engine run in one process."""
     for item in items:
-        if "engine" in getattr(item, "fixturenames", ()) or item.path.name in _MACHINE:
+        if _ENGINE.intersection(getattr(item, "fixturenames", ())) or item.path.name in _MACHINE:
             item.add_marker(pytest.mark.xdist_group("engine"))
 
 

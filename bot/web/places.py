@@ -24,7 +24,17 @@ _SERVING = {
     "id", "sha", "image", "worker", "addresses", "live_at", "steady_at", "job_id", "actor", "why", "problem",
 }  # fmt: skip
 _SHOWN = _SERVING | {"environment_id", "last_lines", "run_id", "state", "created_at"}
-_CONTAINER = {"name", "running", "restarts", "exit_code", "out_of_memory", "health", "seen_at", "last_lines"}
+_CONTAINER = {
+    "name",
+    "running",
+    "restarts",
+    "exit_code",
+    "out_of_memory",
+    "health",
+    "failing",
+    "seen_at",
+    "last_lines",
+}
 
 
 @dataclass(frozen=True)

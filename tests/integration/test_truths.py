@@ -251,7 +251,7 @@ async def test_reports_that_github_did_not_take_are_sent_until_it_does(
 
     number, head = await developer.open_pull({PAGE: "preview"})
 
-    await developer.status(head, "blacktree/deploy (preview)", "success")
+    await developer.status(head, "blacktree/deploy (preview)", "success", limit=150)
     comments = await developer.github.until(lambda: developer.github.comments(developer.repository, number))
     assert len(comments) == 1
     await developer.github.until(

@@ -278,9 +278,18 @@ async def test_a_request_whose_answerer_raises_is_asked_again(rabbits: Ends) -> 
         assert await rabbits.worker.request(claim(), 10) == Refusal(reason="w1")
 
 
-async def test_a_request_that_nobody_heard_in_time_is_forgotten(rabbits: Ends) -> None:
+async def test_a_request_that_nobody_heard_in_time_is_forgotten(
+    broker: Broker, rabbits: Ends, prefix: str
+) -> None:
     with pytest.raises(TimeoutError):
         await rabbits.worker.request(claim("late"), 0.2)
+    async with await aio_pika.connect(broker.amqp_url) as connection, connection.channel() as channel:
+
+        async def is_empty() -> bool:
+            waiting = await channel.declare_queue(Topology(prefix).requests, passive=True)
+            return not waiting.declaration_result.message_count
+
+        await eventually(is_empty)
     asked: list[str] = []
 
     async def answer(request: Any) -> Refusal:
