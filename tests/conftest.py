@@ -22,6 +22,7 @@ _MACHINE = {
 }  # fmt: skip
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With pytest -n 2 --dist loadgroup: the tests of the one engine run in one process."""
     for item in items:
