@@ -16,12 +16,12 @@ demo: .venv/.stamp  ## the whole of Blacktree on this machine, against a stand-i
 	@tests/machine/install engine busybox
 	@exec $(BIN)/python -m tests.demo $(ARGS)
 
-test: .venv/.stamp  ## install and start what the tests need, lint, then pytest $(ARGS), in two processes
+test: .venv/.stamp  ## install and start what the tests need, lint, then pytest $(ARGS)
 	@tests/machine/install $(PARTS)
 	@tests/machine/engine start
 	@tests/machine/npm-ci
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/pytest $(ARGS)
 
 bench: .venv/.stamp  ## a figure against a shell script, side by side: make bench ARGS=builds (or logs, deploys)
 	@tests/machine/install $(PARTS)

@@ -14,21 +14,6 @@ from tests.parts.engine import Engine
 from tests.parts.postgres import Postgres
 from tests.parts.registry import Registry
 
-_ENGINE = {"engine", "docker_engine", "tools"}  # fixtures
-# What starts an engine or a worker by itself, or changes what builders are limited by.
-_MACHINE = {
-    "test_demo.py", "test_parts.py", "test_limits.py", "test_cli.py", "test_builders.py", "test_swarm.py",
-    "test_setup.py",
-}  # fmt: skip
-
-
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in its own
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With pytest -n 2 --dist loadgroup: the tests of the one engine run in one process."""
-    for item in items:
-        if _ENGINE.intersection(getattr(item, "fixturenames", ())) or item.path.name in _MACHINE:
-            item.add_marker(pytest.mark.xdist_group("engine"))
-
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[Broker]:
