@@ -44,6 +44,7 @@ class Store:
         self.sqlite = self.url.get_backend_name() == "sqlite"
         self.instance = ""
         self._engine = _engine(self.url, self.sqlite)
+        _note_writes(self._engine)
         # SQLite has one writer: queueing here beats polling its lock.
         self._listeners: list[asyncio.Event] = []
         self._writer: AbstractAsyncContextManager[Any] = asyncio.Lock() if self.sqlite else nullcontext()
@@ -192,11 +193,8 @@ class _SqliteConnection(sqlite3.Connection):
 
 def _engine(url: URL, sqlite: bool) -> AsyncEngine:
     if not sqlite:
-        engine = create_async_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
-        _note_writes(engine)
-        return engine
+        return create_async_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
     engine = create_async_engine(url, connect_args={"timeout": _BUSY, "factory": _SqliteConnection})
-    _note_writes(engine)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import SQLModel
+from sqlmodel import SQLModel, col, update
 
 import bot.store.tables as tables
 from bot.store.database import Store, heard
@@ -250,3 +250,23 @@ async def test_a_transaction_that_is_cancelled_anywhere_holds_nobody_up(
             with suppress(asyncio.CancelledError):
                 await work
             await change(store)
+
+
+async def test_only_a_transaction_that_changed_a_row_is_news(url: str) -> None:
+    async with Store.opened(url) as store:
+        async with store.transaction() as session:
+            session.add(repository(1))
+        with store.changes() as changed:
+            async with store.transaction() as session:
+                await session.get_one(tables.Repository, 1)
+                nobody = update(tables.Repository).where(col(tables.Repository.id) == 2)
+                await session.exec(nobody.values(private=True))
+            assert not changed.is_set(), "it has read, and changed no row"
+            async with store.transaction() as session:
+                (await session.get_one(tables.Repository, 1)).full_name = "acme/renamed"
+            assert changed.is_set()
+            changed.clear()
+            async with store.transaction() as session:
+                all_of_them = update(tables.Repository).values(private=False)
+                await session.exec(all_of_them)
+            assert changed.is_set()
