@@ -10,14 +10,17 @@ COPY requirements-build.lock ./
 RUN pip install --quiet --require-hashes -r requirements-build.lock
 
 FROM base AS bot
-COPY requirements-bot.lock ./
-RUN pip install --quiet --require-hashes -r requirements-bot.lock
+COPY requirements-bot.lock requirements-worker.lock ./
+# --build-arg SCALING=yes: a bot that starts workers in containers or in EC2 needs the SDKs that workers have.
+ARG SCALING=
+RUN pip install --quiet --require-hashes -r requirements-bot.lock ${SCALING:+-r requirements-worker.lock}
 COPY pyproject.toml README.md ./
 COPY config config
 COPY workers workers
 COPY bot bot
 RUN pip install --quiet --no-deps --no-build-isolation . \
-    && useradd --system --uid 10001 blacktree && install -d -o blacktree /data /routes
+    && useradd --no-create-home --uid 10001 blacktree \
+    && install -d -o blacktree -m 700 /data && install -d -o blacktree /routes /credential
 USER blacktree
 VOLUME /data
 EXPOSE 8000
@@ -27,10 +30,11 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD \
 CMD ["blacktree", "serve"]
 
 FROM base AS worker
-# git and git-lfs clone; the docker CLI builds. Whoever may use the engine's socket is root on its machine, so
-# this is too. Debian has buildx from trixie on; before, its docker.io speaks BuildKit by itself.
+# git and git-lfs clone; the docker CLI builds; iptables keeps containers from private addresses. Whoever may
+# use the engine's socket is root on its machine, so this is too. Debian has buildx from trixie on; before, its
+# docker.io speaks BuildKit by itself.
 RUN apt-get update -qq \
-    && apt-get install -qq --no-install-recommends ca-certificates git git-lfs \
+    && apt-get install -qq --no-install-recommends ca-certificates git git-lfs iptables \
         $(apt-cache show docker-cli docker-buildx >/dev/null 2>&1 && echo docker-cli docker-buildx || echo docker.io) \
     && rm -rf /var/lib/apt/lists/*
 COPY requirements-worker.lock ./
@@ -39,6 +43,6 @@ COPY pyproject.toml README.md ./
 COPY config config
 COPY workers workers
 COPY bot bot
-RUN pip install --quiet --no-deps --no-build-isolation .
+RUN pip install --quiet --no-deps --no-build-isolation . && install -d -m 700 /data
 VOLUME /data
 CMD ["blacktree", "worker"]

@@ -47,22 +47,28 @@ async def main() -> None:
     """Print the figures."""
     files = {"Dockerfile": dockerfile(), "www/index.html": "first", ".blacktree.yml": ENVIRONMENT}
     async with world({**files, **sources()}) as here, httpx2.AsyncClient() as http:
-        ours, theirs = [], []
-        await _blacktree(here, http, "warm up")
+        await side_by_side(here, http, ROUNDS, "push to traffic on the new release", "at most 1.10")
         url = (await here.blacktree.api("/environments"))[0]["url"]
-        async with _Script(here) as way:
-            await way.deployed(http, "warm up too")
-            for number in range(ROUNDS):
-                ours.append(await _blacktree(here, http, f"ours {number}"))
-                theirs.append(await way.deployed(http, f"theirs {number}"))
-                print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
-        print(f"{'push to traffic on the new release':<42} {'Blacktree':>10} {'script':>10}")
-        told("clone, build, push, run, wait, switch", ours, theirs, "at most 1.10")
         await _rollbacks(here, http, url)
         await _under_load(here, http, url)
 
 
-async def _blacktree(here: World, http: httpx2.AsyncClient, text: str) -> float:
+async def side_by_side(here: World, http: httpx2.AsyncClient, rounds: int, what: str, goal: str) -> None:
+    """Push by Blacktree and by the script in turn, and print how long each took."""
+    ours, theirs = [], []
+    await _by_blacktree(here, http, "warm up")
+    async with _Script(here) as way:
+        await way.deployed(http, "warm up too")
+        for number in range(rounds):
+            ours.append(await _by_blacktree(here, http, f"ours {number}"))
+            theirs.append(await way.deployed(http, f"theirs {number}"))
+            print(f"round {number + 1} of {rounds}", file=sys.stderr)
+    print(f"{what:<42} {'Blacktree':>10} {'script':>10}")
+    told("clone, build, push, run, wait, switch", ours, theirs, goal)
+
+
+async def _by_blacktree(here: World, http: httpx2.AsyncClient, text: str) -> float:
+    """Push a page with a text; the seconds from GitHub's request until it is seen."""
     sha = await here.pushed({"www/index.html": text})
     await here.work.push(branch="main")
     await _shown(here, http, text)
@@ -116,6 +122,7 @@ class _Script:
             self._caddy.kill()
 
     async def deployed(self, http: httpx2.AsyncClient, text: str) -> float:
+        """The seconds until a page with a text is seen."""
         here, port = self._here, free_port()
         sha = await here.pushed({"www/index.html": text})
         await here.unheard()
@@ -156,7 +163,8 @@ async def _rolled_back(here: World, http: httpx2.AsyncClient, url: str) -> float
     before = await _page(http, url)
     place = (await here.blacktree.api("/environments"))[0]["id"]
     begun = time.perf_counter()
-    asked = await http.post(f"{here.blacktree.url}/api/v1/environments/{place}/rollback", json={})
+    order = f"{here.blacktree.url}/api/v1/environments/{place}/rollback"
+    asked = await http.post(order, json={}, headers=here.blacktree.headers)
     asked.raise_for_status()
     async with asyncio.timeout(60):
         while await _page(http, url) in (before, ""):

@@ -63,7 +63,7 @@ class World:
         `look` is called at each look.
         """
         await self.work.push(branch="main")
-        tag = self.registry.folder / _TAGS.format(repository="acme/shop", tag=sha)
+        tag = self.registry.folder / _TAGS.format(repository="acme/acme/shop", tag=sha)
         async with asyncio.timeout(limit):
             while not tag.exists():
                 look()

@@ -4,55 +4,90 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-import httpx2
 import structlog
-import uvicorn
-from sqlalchemy.exc import SQLAlchemyError
+import uvloop
 
-from bot import quiet
-from bot.credentials import completed, unset, webhook_secrets
-from bot.dispatch import Dispatcher
+from bot.decisions import quiet
+from bot.fleet import enrolment
+from bot.fleet.border import Border
+from bot.fleet.claims import Claims
+from bot.fleet.heartbeats import Heartbeats
+from bot.fleet.progress import Progress
+from bot.fleet.requests import Requests
+from bot.fleet.scaling import providers
+from bot.fleet.scaling.scaler import Scaler
+from bot.fleet.watching import Watcher
 from bot.github.forge import GitHub
-from bot.github.reporter import Reporter
-from bot.grants import Grants
-from bot.logs import FileLogs, LogStore
-from bot.processing import Processor
-from bot.progress import Progress
-from bot.routing.caddy import Caddy
+from bot.intake.processing import Processor
+from bot.intake.receiver import Receiver
+from bot.intake.senders import UNHIDE, Senders, proxied
+from bot.jobs.dispatch import Dispatcher
+from bot.log_drains.drainer import Drainer
+from bot.metrics import loop
+from bot.metrics.queue import MeasuredQueue
+from bot.outbox.sending import Outbox
+from bot.reports.reporter import Reporter
+from bot.routing.caddy import Caddy, admin
 from bot.routing.caddy_config import Serving
 from bot.routing.caddy_process import CaddyProcess
 from bot.routing.proxy import Direct, Proxy
 from bot.routing.router import Router
-from bot.secrets import Secrets
+from bot.routing.tcp_relays import TcpRelays
+from bot.secrets import api_token
+from bot.secrets.credentials import completed, unset, webhook_secrets
+from bot.secrets.repositories import Secrets
+from bot.secrets.tokens import Tokens
+from bot.secrets.vault import Vault
 from bot.store.database import Store
+from bot.store.logs import FileLogs, LogStore
+from bot.store.outages import naming, told
+from bot.store.outputs import Outputs
 from bot.sweeps.scheduler import sweeping
-from bot.vault import Vault
-from bot.watching import Watcher
+from bot.web.access import Access
 from bot.web.api import Api
+from bot.web.api.mounted import RATES, Operated
+from bot.web.api.programs import programs
 from bot.web.app import application
+from bot.web.metrics import Metrics
+from bot.web.opening import Stopped, awaited_store, set_up, there
 from bot.web.orders import Orders
+from bot.web.pages.arrival import Arrival
+from bot.web.pages.site import Site
+from bot.web.permissions import Permissions
 from bot.web.places import Places
+from bot.web.pools import Pools
+from bot.web.server import listening
+from bot.web.sessions import Sessions
+from bot.web.shells import Shells
 from bot.web.visitors import Visitors
-from bot.webhooks import Receiver
+from config import private
 from config.errors import ConfigError
 from config.fields import size_bytes
+from config.networks import loops_back
+from config.outages import Outside
 from config.settings import Settings
+from workers.contract.broker_address import Certificates
 from workers.contract.memory import MemoryQueue
-from workers.contract.queue import BotQueue
-from workers.contract.rabbitmq import RabbitQueue
+from workers.contract.queue import BotQueue, WorkerQueue
+from workers.contract.rabbitmq import RabbitBot
 
 _PAUSE = 2.0  # seconds before a part that broke is started again
-_GRACE = 10  # seconds that open requests get to end
-_LOOK = 2.0  # seconds between two looks whether another bot was set up
+_PROXY = "the proxy"  # what its key follows from
 
 log = structlog.get_logger()
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Do it on the loop that costs least."""
+    uvloop.run(work)
 
 
 async def serve(settings: Settings) -> None:
@@ -63,19 +98,24 @@ async def serve(settings: Settings) -> None:
         )
     async with stopping() as stop:
         try:
-            async with (
-                RabbitQueue.connected(settings.queue_url, prefix=settings.queue_prefix) as queue,
-                bot(settings, queue, stop),
-            ):
+            async with _bot(settings, _rabbit, stop):
                 await stop.wait()
-        except* _Stopped:
-            log.info("stopped before the setup")
+        except* Stopped:
+            log.info("stopped before it began")
 
 
-async def up(settings: Settings) -> None:
-    """Bot and worker in one process, until SIGTERM or SIGINT. Raises ConfigError."""
-    from workers.main import worker  # only a machine that works has what it needs
+class Working(Protocol):
+    """A worker, as far as `up` knows it."""
 
+    async def run(self) -> None:
+        """Work until it is stopped."""
+
+    def stop(self) -> None:
+        """Drain, and end."""
+
+
+async def up(settings: Settings, worker: Callable[[Settings, WorkerQueue], Working]) -> None:
+    """Bot and a `worker` in one process, until SIGTERM or SIGINT. Raises ConfigError."""
     queue = MemoryQueue()
     async with stopping() as stop:
         try:
@@ -86,12 +126,11 @@ async def up(settings: Settings) -> None:
                 await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
                 stopped.cancel()
                 here.stop()
-        except* _Stopped:
-            log.info("stopped before the setup")
+        except* Stopped:
+            log.info("stopped before it began")
 
 
-class _Stopped(Exception):
-    """The process was told to stop while it waited to be set up."""
+_Opened = Callable[[Settings, Store, Vault, asyncio.Event], AbstractAsyncContextManager[BotQueue]]
 
 
 @asynccontextmanager
@@ -100,76 +139,150 @@ async def bot(settings: Settings, queue: BotQueue, stop: asyncio.Event) -> Async
 
     Raises ConfigError with what is missing.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    async with Store.opened(settings.store_url) as store:
-        vault = Vault(store, settings)
-        settings = await completed(settings, vault)
-        if unset(settings):
-            settings = await _set_up(settings, vault, stop)
-        secrets = Secrets(store, vault)
-        await secrets.reseal()
-        async with _working(settings, store, queue, secrets) as url:
-            yield url
-
-
-async def _set_up(settings: Settings, vault: Vault, stop: asyncio.Event) -> Settings:
-    """The settings with the App that somebody makes at `/setup`. Raises _Stopped."""
-    from bot.web.setup import Setup  # once in an instance's life
-
-    setup = Setup(settings, vault)
-    async with _http(setup.application(), settings) as url:
-        setup.base = settings.public_url or url
-        log.warning(f"this instance is not set up: open {setup.address}")
-        while unset(settings):
-            if stop.is_set():
-                raise _Stopped
-            await _first(setup.done, stop, seconds=_LOOK)
-            settings = await completed(settings, vault)  # another bot on this store may have been set up
-    # The same port again, where it was any free one.
-    return settings.model_copy(update={"port": urlsplit(url).port})
-
-
-async def _first(*events: asyncio.Event, seconds: float) -> None:
-    """Wait for the first of these events, `seconds` at most."""
-    waiting = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()
+    async with _bot(settings, lambda *_: contextlib.nullcontext(queue), stop) as url:
+        yield url
 
 
 @asynccontextmanager
-async def _working(settings: Settings, store: Store, queue: BotQueue, held: Secrets) -> AsyncIterator[str]:
-    """A bot that has all that it needs; gives its URL."""
-    secrets = webhook_secrets(settings)
-    async with GitHub.connected(settings) as github:
-        logs = FileLogs(settings.data_dir / "logs", size_bytes(settings.log_budget))
-        progress = Progress(store, logs)
-        receiver = Receiver(store, secrets)
-        visitors = Visitors(store, settings, lambda environment: quiet.wake(store, environment))
-        api = (
-            Api(store, logs, settings.api_token),
-            Places(store, settings.api_token, settings.github_url),
-            Orders(store, github, settings),
+async def _rabbit(
+    settings: Settings, store: Store, vault: Vault, stop: asyncio.Event
+) -> AsyncIterator[BotQueue]:
+    """The queue across machines, with its border; one that is away is no reason to take no webhooks.
+
+    Raises QueueRefused, Stopped.
+    """
+    border = Border(store, await there(lambda: enrolment.keys(vault), stop))
+    url, prefix, trusted = settings.queue_url, settings.queue_prefix, Certificates.of(settings)
+    async with RabbitBot.connected(url, border, prefix, wait=None, certificates=trusted) as queue:
+        yield queue
+
+
+@asynccontextmanager
+async def _bot(settings: Settings, opened: _Opened, stop: asyncio.Event) -> AsyncIterator[str]:
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for place, mode in private.exposed(settings):
+        log.warning(
+            "others on this machine may read it: see `blacktree doctor`", place=str(place), mode=f"{mode:o}"
         )
-        web = application(receiver, api, store, queue, visitors)
-        async with _http(web, settings) as url, _proxy(settings, _reached(settings, url)) as proxy:
+    async with awaited_store(settings, stop) as store:
+        vault = Vault(store, settings)
+        secrets = Secrets(store, vault)
+
+        async def known() -> tuple[Settings, bytes]:
+            told = await completed(settings, vault)
+            if unset(told):
+                told = await set_up(told, vault, stop)
+            await secrets.reseal()
+            return told, await vault.keyed(_PROXY)
+
+        async with opened(settings, store, vault, stop) as opened_queue:
+            queue = MeasuredQueue(opened_queue, store.instruments)
+            whole, key = await there(known, stop)
+            scaler = Scaler(store, queue, vault, whole)
+            async with _working(whole, store, queue, secrets, scaler, key) as url:
+                yield url
+
+
+@asynccontextmanager
+async def _working(
+    settings: Settings, store: Store, queue: BotQueue, held: Secrets, scaler: Scaler, key: bytes
+) -> AsyncIterator[str]:
+    """A bot that has all that it needs; gives its URL. `key` is what the proxy proves itself with."""
+    secrets = webhook_secrets(settings)
+    pools = [(pool, providers.of(pool, settings, store.instance, os.environ)) for pool in settings.scaled]
+    async with GitHub.connected(settings, store.instruments) as github:
+        logs = FileLogs(settings.data_dir / "logs", size_bytes(settings.log_budget))
+        progress, outputs = Progress(store, logs), Outputs.of(settings)
+        senders = Senders(github)
+        if why := proxied(settings):
+            log.warning("GITHUB_ADDRESSES refuses all deliveries if so", why=why, todo=UNHIDE)
+        receiver = Receiver(store, secrets, senders if settings.github_addresses else None)
+        visitors = Visitors(store, settings, lambda environment: quiet.wake(store, environment), key)
+        orders = Orders(store, github, settings)
+        places, pools_told = Places(store, settings.github_url), Pools(store, settings)
+        token = await asyncio.to_thread(api_token.made, settings)
+        sessions = Sessions(store, token, settings.public_url)
+        permissions = Permissions(store, github.people, settings)
+        tokens = Tokens(store)
+        access = Access.of(settings, token, sessions, tokens, permissions)
+        arrival = Arrival.of(github.people, permissions, sessions, settings)
+        site = Site.of(store, logs, settings, sessions, orders, arrival, outputs, held)
+        further = programs(store, settings, orders, held, sessions, tokens, site)
+        api: tuple[Operated, ...] = (Api(store, logs), places, orders, pools_told, *further)
+        metrics = Metrics(store, queue, settings.lease)
+        shells = Shells(store, queue, settings, access, permissions, store.instruments)
+        web = application(
+            receiver, api, store, queue, visitors, access, metrics, site, RATES, shells.routes()
+        )
+        async with (
+            listening(web, settings) as url,
+            site.live.open(),
+            _proxy(settings, _reached(settings, url), key) as proxy,
+        ):
             router = Router(store, proxy, settings, held, _reached(settings, url))
-            grants = Grants(store, queue, github, router, held, settings)
+            requests = Requests(
+                store,
+                Claims(store, queue, github, router, held, settings),
+                Heartbeats(store, settings),
+                router,
+                outputs,
+                local=not settings.registry,
+            )
             log.info(
                 "bot started",
                 url=url,
                 store=store.description,
-                queue=await queue.check(),
-                proxy=await proxy.check(),
+                queue=await _found(queue),
+                proxy=await _found(proxy),
                 github=settings.github_api_url,
             )
+            scaling = partial(scaler.run, pools) if pools else None
+            outbox = Outbox(store, held, settings)
+            drainer = Drainer(store, outputs, held, settings)
+            lead = partial(
+                _lead, store, queue, logs, outputs, github, router, proxy, settings, outbox, drainer, scaling
+            )
             async with _owned(
-                queue.serve(grants.answer, progress.hear, progress.bury),
-                _steadily("leading", lambda: _lead(store, queue, logs, github, router, proxy, settings)),
+                queue.serve(naming(requests.answer), naming(progress.hear), naming(progress.bury)),
+                *(
+                    [_steadily("TCP ports", TcpRelays(store, settings.proxy_bind).run)]
+                    if settings.tcp_ports
+                    else []
+                ),
+                *([_steadily("senders", senders.run)] if settings.github_addresses else []),
+                loop.watch(store.instruments),
+                _steadily("leading", lead),
+                _superseded(store),
+                _greeted(sessions, settings, settings.public_url or url),
             ):
                 yield url
+
+
+async def _greeted(sessions: Sessions, settings: Settings, base: str) -> None:
+    """Whoever starts an instance for the first time is told where to sign in.
+
+    A log is read by others too: it has the link only where this machine alone reaches what it opens.
+    """
+    try:
+        if not loops_back(settings.host):
+            if await sessions.first():
+                log.warning(
+                    f"nobody has signed in yet: open {base}, or what `blacktree login-link`, run here, prints"
+                )
+        elif link := await sessions.first_link(base):
+            log.warning(
+                f"nobody has signed in yet: open {link} within an hour; `blacktree login-link` makes more"
+            )
+    except Exception as error:
+        told(log, "no sign-in link was made: run `blacktree login-link`", error)
+
+
+async def _found(part: BotQueue | Proxy) -> str:
+    """What it is, or that it is away, for people."""
+    try:
+        return await part.check()
+    except Outside as error:
+        return f"down: {error}"
 
 
 def _reached(settings: Settings, url: str) -> str:
@@ -183,50 +296,61 @@ async def _lead(
     store: Store,
     queue: BotQueue,
     logs: LogStore,
+    outputs: Outputs,
     github: GitHub,
     router: Router,
     proxy: Proxy,
     settings: Settings,
+    outbox: Outbox,
+    drainer: Drainer,
+    scaling: Callable[[], Coroutine[Any, Any, None]] | None,
 ) -> None:
     """The work that only one bot does at a time, until that is lost."""
-    dispatcher, reporter = Dispatcher(store, queue), Reporter(store, github, settings, logs)
-    async with store.leadership() as lost:
+    dispatcher = Dispatcher(store, queue, settings.lease, settings.ranks, settings.repository_jobs)
+    reporter = Reporter(store, github, settings, logs)
+    async with store.leadership() as lost, store.instruments.leading():
         log.info("leading")
         async with (
-            sweeping(store, queue, logs, dispatcher, reporter, github, proxy, settings),
+            sweeping(store, queue, logs, outputs, reporter, github, proxy, settings),
             _owned(
                 _steadily("processing", Processor(store, github, settings).run),
                 _steadily("dispatch", dispatcher.run),
                 _steadily("reports", reporter.run),
+                _steadily("outbox", outbox.run),
                 _steadily("routes", router.run),
+                _steadily("log drains", drainer.run),
                 _steadily("watching", Watcher(store, queue, router, settings).run),
+                *([_steadily("scaling", scaling)] if scaling else []),
             ),
         ):
             await lost.wait()
     log.warning("not leading any more")
 
 
-async def _steadily(part: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Until cancelled: `work`, again after a pause whenever it ends or breaks, as when the store is away."""
+async def _superseded(store: Store) -> None:
+    """Until a newer version has brought the store forward. Raises ConfigError then: this one has to end."""
+    await store.superseded.wait()
+    raise ConfigError(
+        f"DATABASE_URL: {store.description}: a newer Blacktree has taken it over: upgrade this one"
+    )
+
+
+async def _steadily(part: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Until cancelled: `work`, again after a pause whenever it ends or breaks, as when the store is away.
+
+    It is a task of its own: one whose task group broke counts as cancelled ever after (Python 3.11), and
+    could not be told from one that is.
+    """
     while True:
+        working = asyncio.create_task(work())
         try:
-            await work()
-        except SQLAlchemyError as error:
-            if _ending():
-                raise
-            cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
-            log.warning("the store does not answer", part=part, error=cause, seconds=_PAUSE)
-        except Exception:
-            if _ending():
-                raise
-            log.exception("a part broke and is started again", part=part, seconds=_PAUSE)
+            await asyncio.wait({working})
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+        if not working.cancelled() and (error := working.exception()):
+            told(log, "a part is started again", error, part=part, seconds=_PAUSE)
         await asyncio.sleep(_PAUSE)
-
-
-def _ending() -> bool:
-    """Whether this task is being cancelled, and failed on its way out."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 @asynccontextmanager
@@ -242,57 +366,19 @@ async def _owned(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _proxy(settings: Settings, bot: str) -> AsyncIterator[Proxy]:
+async def _proxy(settings: Settings, bot: str, key: bytes) -> AsyncIterator[Proxy]:
     if settings.proxy == "none":
         yield Direct()
     elif settings.proxy == "caddy":
         folder = settings.data_dir / "caddy"
-        async with CaddyProcess.running(folder, Serving.of(settings, bot, None)) as caddy:
+        async with CaddyProcess.running(folder, Serving.of(settings, bot, None, key)) as caddy:
             yield caddy
     else:
-        async with httpx2.AsyncClient() as http:
-            yield Caddy(http, settings.proxy, Serving.of(settings, bot, settings.proxy_files))
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: ours drain the whole process."""
-
-    @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]
-        yield
-
-
-@asynccontextmanager
-async def _http(web: object, settings: Settings) -> AsyncIterator[str]:
-    """The web application on its port, which is open when this gives its URL. Raises ConfigError."""
-    config = uvicorn.Config(
-        web,  # type: ignore[arg-type]
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=_GRACE,
-    )
-    server = _Server(config)
-    try:
-        listener = config.bind_socket()
-    except SystemExit:
-        raise ConfigError(
-            f"PORT: {settings.host}:{settings.port} can't be listened on; is it taken?"
-        ) from None
-    # asyncio does so by itself only for sockets that name their protocol: an answer's body would wait for
-    # the acknowledgement of its head, 40 ms.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    async with asyncio.TaskGroup() as group:
-        serving = group.create_task(server.serve(sockets=[listener]))
-        try:
-            yield f"http://{settings.host}:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            await serving
+        if settings.proxy_files and not settings.proxy_files.exists():
+            settings.proxy_files.mkdir(parents=True)
+            settings.proxy_files.chmod(0o755)  # for Caddy, whoever that is
+        async with admin(settings.proxy) as http:
+            yield Caddy(http, settings.proxy, Serving.of(settings, bot, settings.proxy_files, key))
 
 
 @asynccontextmanager

@@ -35,4 +35,10 @@ def configure(form: Literal["text", "json"], quiet: bool = False) -> None:
     )
     # Our own queue says when it is connected or not; aiormq adds a traceback to each.
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+    # Whoever used a connection that broke is told; the pool adds a traceback for each that it gives up.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
+    # A sweep that is still at work is not begun a second time; it is due again soon.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    # A line for each request that is none would let whoever reaches the port write as much as they like.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr)

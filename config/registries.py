@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import json
+import re
+import socket
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +15,14 @@ from urllib.parse import urlsplit
 DOCKER_HUB = "docker.io"
 # Names that mean Docker Hub: https://pkg.go.dev/github.com/distribution/reference, and its API's own.
 _HUB_NAMES = {DOCKER_HUB, "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"}
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-requests.html: one registry of four names
+_ECR = re.compile(
+    r"(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)"
+    r"\.(?:amazonaws\.com(?:\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn)"
+)
+_ECR_PUBLIC = {"ecr-public.aws.com": "public.ecr.aws"}
+_LOCAL = "localhost"
+_USUAL_PORTS = ("443", "80")
 # The user name by which a password is an identity token:
 # https://github.com/docker/docker-credential-helpers#docker-credential-helpers
 IDENTITY_TOKEN = "<token>"  # noqa: S105
@@ -38,6 +49,59 @@ def split(name: str) -> tuple[str, str]:
 def canonical(host: str) -> str:
     """The one name of a host, as images are named."""
     return DOCKER_HUB if host.lower() in _HUB_NAMES else host.lower()
+
+
+def identity(name: str) -> str:
+    """One name for all of an image, or of a prefix, that are the same to whoever fetches it.
+
+    What a name may be used for is decided by this; it is asked for as it was written.
+    """
+    host, rest = split(name)
+    return "/".join(filter(None, (_one_host(host), rest)))
+
+
+def is_nearby(host: str) -> bool:
+    """Whether a host, as images are named, is this machine or has an address of a private network."""
+    name = _ported(host)[0]
+    return _is_local(name) or ((address := _address(name)) is not None and not address.is_global)
+
+
+def _one_host(host: str) -> str:
+    name, port = _ported(canonical(host))
+    if _is_local(name):
+        name = _LOCAL
+    elif address := _address(name):
+        name = f"[{address}]" if address.version == 6 else str(address)
+    elif found := _ECR.fullmatch(name):
+        name = f"{found[1]}.dkr.ecr.{found[2]}.amazonaws.com"
+    name = canonical(_ECR_PUBLIC.get(name, name))
+    return name if not port or port in _USUAL_PORTS else f"{name}:{port}"
+
+
+def _ported(host: str) -> tuple[str, str]:
+    """(name, port); a name that is an address of IPv6 stays in brackets."""
+    name, colon, port = host.rpartition(":")
+    if not colon or not port.isdecimal():
+        return host.lower().rstrip("."), ""
+    return name.lower().rstrip("."), port.lstrip("0")
+
+
+def _is_local(name: str) -> bool:
+    address = _address(name)
+    if address is not None:
+        return address.is_loopback or address.is_unspecified  # which reaches this machine, too
+    return name in (_LOCAL, "localhost.localdomain", "ip6-localhost") or name.endswith(f".{_LOCAL}")
+
+
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """What a name is an address of, written in any way that a resolver takes, such as 127.1."""
+    try:
+        if name.startswith("["):
+            found = ipaddress.IPv6Address(name.strip("[]"))
+            return found.ipv4_mapped or found
+        return ipaddress.IPv4Address(socket.inet_aton(name))
+    except (ValueError, OSError):
+        return None
 
 
 def parse_auths(text: str) -> list[Login]:

@@ -12,32 +12,36 @@ from pathlib import Path
 
 import structlog
 
+from config.outages import cause
+from workers.contract.failure import DISK_FULL, Failure
 from workers.contract.messages import (
     AttemptRef,
+    BackupResult,
     BuildSpec,
     Credentials,
-    DeploySpec,
     Event,
     Failed,
     Fault,
     ImageResult,
+    Spec,
     Step,
     StepChanged,
     StepReport,
-    StopSpec,
     Succeeded,
+    TaskSpec,
     now,
 )
 from workers.engine.engine import EngineDown
-from workers.failure import DISK_FULL, Failure
-from workers.logs import BUDGET, LogSink
+from workers.output.cleaning import plain
+from workers.output.logs import BUDGET, LogSink
+from workers.process.threads import to_the_end
 
 log = structlog.get_logger()
 
 _LAST_STEPS = 2.0  # seconds that the last steps may take to be told; `Finished` repeats them
 
 Tell = Callable[[Event], Awaitable[None]]
-Story = Callable[["Attempt"], Awaitable[ImageResult | None]]
+Story = Callable[["Attempt"], Awaitable[ImageResult | BackupResult | None]]
 
 
 class Attempt:
@@ -46,7 +50,7 @@ class Attempt:
     def __init__(
         self,
         ref: AttemptRef,
-        spec: BuildSpec | DeploySpec | StopSpec,
+        spec: Spec,
         credentials: Credentials,
         folder: Path,
         tell: Tell,
@@ -95,14 +99,15 @@ class Attempt:
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
         """The folder is there and what is said is told; afterwards neither is."""
-        await asyncio.to_thread(self.folder.mkdir, mode=0o700, parents=True)
         telling = asyncio.create_task(self._tell_steps())
         try:
+            # Who is stopped meanwhile waits for it: a thread that nobody waits for would make it later.
+            await to_the_end(self.folder.mkdir, mode=0o700, parents=True)
             async with self.log.pumped():
                 yield
         finally:
             try:
-                await asyncio.to_thread(shutil.rmtree, self.folder, True)
+                await to_the_end(shutil.rmtree, self.folder, ignore_errors=True)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LAST_STEPS):
                         await self._untold.join()
@@ -114,34 +119,41 @@ class Attempt:
         """Live through `story`: the one place where an exception becomes an outcome."""
         try:
             async with asyncio.timeout(timeout) as self._clock:
-                image = await story(self)
+                made = await story(self)
         except asyncio.CancelledError:
             self.log.line("── stopped")
             raise
         except Failure as failure:
-            return self._failed(failure.fault, failure.reason, failure.sentence)
+            told = self._failed(failure.fault, failure.reason, failure.sentence)
+            return told.model_copy(update={"exit_code": failure.exit_code})
         except EngineDown as error:
             return self._failed(Fault.OURS, "engine_gone", str(error))
         except TimeoutError:
             if self._clock is not None and self._clock.expired():
-                fault = Fault.USER if isinstance(self.spec, BuildSpec) else Fault.OURS
+                fault = Fault.USER if isinstance(self.spec, BuildSpec | TaskSpec) else Fault.OURS
                 return self._failed(fault, "timeout", f"It lasted longer than the {timeout:g} s it may last")
             log.exception("unexpected time-out")
             return self._failed(Fault.OURS, "internal", "Something on the worker did not answer in time")
         except Exception as error:
             return self.broke(error)
-        return Succeeded(image=image)
+        if isinstance(made, BackupResult):
+            return Succeeded(backup=made)
+        return Succeeded(image=made)
 
     def broke(self, error: Exception) -> Failed:
         """What no part of the story expected."""
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return self._failed(Fault.OURS, DISK_FULL, "The worker's disk is full")
-        log.error("attempt broke", exception=self.log.masked("".join(traceback.format_exception(error))))
+        if why := cause(error):
+            log.warning("attempt broke", error=self.log.masked(why))
+        else:
+            log.error("attempt broke", exception=self.log.masked("".join(traceback.format_exception(error))))
         sentence = f"The worker failed unexpectedly ({type(error).__name__}); see its log"
         return self._failed(Fault.OURS, "internal", sentence)
 
     def _failed(self, fault: Fault, reason: str, sentence: str) -> Failed:
-        sentence = self.log.masked(sentence)  # it may quote what was printed
+        # It may quote what was printed, a file's name, what an app answered.
+        sentence = plain(self.log.masked(sentence).encode(errors="replace")).decode(errors="replace")
         self.log.line(f"✗ {sentence}")
         return Failed(fault=fault, reason=reason, sentence=sentence, step=self.step_now)
 

@@ -8,23 +8,27 @@ import os
 from collections.abc import AsyncIterator
 
 from config.checks import Check
+from config.errors import ConfigError
 from config.fields import size_bytes
 from config.registries import split
 from config.settings import Settings
-from workers.contract.messages import Credentials, RegistryLogin
-from workers.contract.queue import QueueDown
-from workers.contract.rabbitmq import RabbitQueue
-from workers.disk import people
+from workers.contract import broker_address, credential
+from workers.contract.failure import Failure
+from workers.contract.messages import Claim, Credentials, RegistryLogin
+from workers.contract.queue import Outcast, QueueDown
+from workers.contract.rabbitmq import RabbitWorker
 from workers.engine.buildkit import find_builder
 from workers.engine.docker import DockerEngine
 from workers.engine.engine import EngineDown
 from workers.engine.limits import own_limit
-from workers.failure import Failure
 from workers.registry import ecr
 from workers.registry.patience import Patience
 from workers.registry.registries import Registries
-from workers.room import Room
+from workers.upkeep.disk import people
+from workers.upkeep.room import Room
+from workers.upkeep.wall import NoWall, Wall
 
+_PATIENCE = 20.0  # seconds for the broker and the bot together
 _HASTE = Patience(tries=2)
 
 
@@ -33,7 +37,9 @@ async def checks(settings: Settings) -> AsyncIterator[Check]:
     yield await _engine()
     async for check in _builder(settings):
         yield check
-    yield await _queue(settings)
+    yield await _wall(settings)
+    async for check in _queue(settings):
+        yield check
     async for check in _registries(settings):
         yield check
     yield await _disk(settings)
@@ -58,14 +64,50 @@ async def _builder(settings: Settings) -> AsyncIterator[Check]:
     yield Check("build limits", True, builder.limits)
 
 
-async def _queue(settings: Settings) -> Check:
+async def _wall(settings: Settings) -> Check:
+    # No fault: a laptop's worker is not root. What builds and containers reach then, docs/deploys.md says.
+    with contextlib.closing(DockerEngine(os.environ)) as engine:
+        try:
+            await Wall(settings, engine).possible()
+        except (NoWall, EngineDown) as error:
+            return Check("firewall", True, f"none: containers and builds reach private addresses: {error}")
+    return Check("firewall", True, "containers and builds reach the internet, and no private address")
+
+
+async def _queue(settings: Settings) -> AsyncIterator[Check]:
     if settings.queue_url.startswith("memory"):
-        return Check("queue", True, "memory (for `blacktree up` only)")
+        yield Check("queue", True, "memory (for `blacktree up` only)")
+        return
+    if settings.worker_credential is None:
+        yield Check("credential", True, "none: no worker can run here until `blacktree workers add`")
+        return
     try:
-        async with RabbitQueue.connected(settings.queue_url, prefix=settings.queue_prefix) as queue:
-            return Check("queue", True, await queue.check())
+        async with asyncio.timeout(_PATIENCE):
+            yield await _known(settings)
+    except TimeoutError:
+        todo = "start the bot, with the same BLACKTREE_QUEUE_URL and BLACKTREE_QUEUE_PREFIX"
+        yield Check("queue", False, "the bot has not been at this RabbitMQ, or does not answer", todo)
     except QueueDown as error:
-        return Check("queue", False, str(error), "start RabbitMQ, or correct BLACKTREE_QUEUE_URL")
+        yield Check("queue", False, str(error), broker_address.todo(error))
+
+
+async def _known(settings: Settings) -> Check:
+    """Whether the bot takes this worker's word: it claims a job that there is not, which changes nothing."""
+    try:
+        _, known = credential.of(settings)
+        url, prefix, trusted = (
+            settings.queue_url,
+            settings.queue_prefix,
+            broker_address.Certificates.of(settings),
+        )
+        async with RabbitWorker.connected(url, known, prefix, certificates=trusted) as queue:
+            found = f"{await queue.check()}, as worker {known.name} of pool {known.pool}"
+            claim = Claim(job="", worker=known.name, instance="doctor", nonce="", public_key="")
+            await queue.request(claim, _PATIENCE)
+    except (ConfigError, Outcast) as error:
+        todo = "set BLACKTREE_WORKER_CREDENTIAL to what `blacktree workers add` gave for this worker"
+        return Check("credential", False, str(error), todo)
+    return Check("queue", True, found)
 
 
 async def _registries(settings: Settings) -> AsyncIterator[Check]:
@@ -77,19 +119,30 @@ async def _registries(settings: Settings) -> AsyncIterator[Check]:
         RegistryLogin(host=login.host, username=login.username, password=login.password)
         for login in settings.registry_logins
     ]
-    registry = Registries(settings, _HASTE).of(Credentials(registries=logins))
     for host in hosts:
-        try:
-            yield Check("registry", True, f"{host} as {await registry.check(host)}")
-        except Failure as failure:
-            yield Check("registry", False, failure.sentence, _todo(host, settings))
+        yield await _registry(settings, host, logins)
+    if settings.registry_pull_password:
+        host, password = split(settings.registry)[0], settings.registry_pull_password.get_secret_value()
+        reads = RegistryLogin(host=host, username=settings.registry_pull_username, password=password)
+        yield await _registry(settings, host, [reads])
+
+
+async def _registry(settings: Settings, host: str, logins: list[RegistryLogin]) -> Check:
+    registry = Registries(settings, _HASTE).of(Credentials(registries=logins))
+    try:
+        return Check("registry", True, f"{host} as {await registry.check(host)}")
+    except Failure as failure:
+        return Check("registry", False, failure.sentence, _todo(host, settings))
 
 
 def _todo(host: str, settings: Settings) -> str:
-    if ecr.place(host):
+    if ecr.account_of(host):
         return "give this machine a role that may use ECR (docs/registries.md)"
     if settings.registry and split(settings.registry)[0] == host:
-        return "correct BLACKTREE_REGISTRY, BLACKTREE_REGISTRY_USERNAME and BLACKTREE_REGISTRY_PASSWORD"
+        return (
+            "correct BLACKTREE_REGISTRY, BLACKTREE_REGISTRY_USERNAME and BLACKTREE_REGISTRY_PASSWORD, and"
+            " BLACKTREE_REGISTRY_PULL_USERNAME and BLACKTREE_REGISTRY_PULL_PASSWORD where they are set"
+        )
     return f"correct what BLACKTREE_REGISTRY_AUTHS and BLACKTREE_PUSH_REGISTRIES have for {host}"
 
 
@@ -97,7 +150,7 @@ async def _disk(settings: Settings) -> Check:
     least = size_bytes(settings.disk_free or "0")
     room = Room(DockerEngine(os.environ), settings.data_dir, least)
     try:
-        await asyncio.to_thread(settings.data_dir.mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(settings.data_dir.mkdir, mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(EngineDown):  # told by its own check
             await room.places()
         free = await room.free()

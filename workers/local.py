@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.errors import ConfigError
+from config.processes import WEB, processes
 from config.repository import Environment, Image, Repository
+from config.services import provided
 from config.settings import Settings
-from workers import janitor, process
 from workers.attempt import Attempt
-from workers.build import build
-from workers.checkout import Checkout, Commit
+from workers.build.build import build
 from workers.contract.messages import (
     Answer,
     Asked,
@@ -30,24 +30,35 @@ from workers.contract.messages import (
     ImageTest,
     Known,
     Limits,
+    Noted,
     Order,
     Probe,
+    ProcessSpec,
     Ready,
     Refusal,
+    ServiceNews,
     Source,
     StopSpec,
     Succeeded,
     Switched,
 )
 from workers.contract.queue import Taken
-from workers.deploy import deploy
+from workers.contract.shells import ShellSaid
+from workers.deploy import local_services, names
+from workers.deploy.deploy import deploy
+from workers.deploy.services import SERVICE
+from workers.deploy.stop import stop
 from workers.engine.buildkit import find_builder
 from workers.engine.docker import DockerEngine
 from workers.engine.engine import EngineDown
 from workers.engine.limits import own_limit
+from workers.output.cleaning import Cleaner
+from workers.output.masking import Masker
+from workers.process import process
 from workers.registry.registries import Registries
-from workers.stop import stop
+from workers.source.checkout import Checkout, Commit, committed_at
 from workers.tools import Tools
+from workers.upkeep import janitor
 
 _ASKING = 10.0  # seconds for one question to git
 _WHOLE = 2**50  # bytes of a log: whoever reads it as it comes gets all of it
@@ -82,19 +93,25 @@ class Here:
     """In the place of a bot: nothing was built before, and every healthy release goes live."""
 
     def __init__(self) -> None:
-        self.addresses: list[str] = []
+        self.addresses: dict[str, list[str]] = {}  # by process
 
     async def request(self, request: Asked, timeout: float) -> Answer:  # noqa: ARG002
         if isinstance(request, Ready):
-            self.addresses = request.addresses
-            return Switched(url=f"http://{request.addresses[0]}")
+            web = {WEB: request.addresses} if request.addresses else {}
+            self.addresses = {**web, **request.further}
+            return Switched(url=next((f"http://{one[0]}" for one in self.addresses.values()), ""))
+        if isinstance(request, ServiceNews):
+            return Noted()  # it ends with this run, and nobody asks for it again
         return Known(image=None) if request.kind == "lookup" else Refusal(reason="there is no bot")
 
     async def tell(self, event: Event) -> None:
         """Whoever shows it was given it by the attempt."""
 
-    async def take(self, pool: str) -> Taken:
-        raise NotImplementedError(pool)
+    async def say(self, said: ShellSaid) -> None:
+        """Nobody asked for a shell."""
+
+    async def take(self, *lines: str) -> Taken:
+        raise NotImplementedError(*lines)
 
     def orders(self, worker: str) -> AsyncIterator[Order]:
         raise NotImplementedError(worker)
@@ -149,20 +166,34 @@ class Pipeline:
 
         return await self._lived(name, spec, credentials, tell, story, float(image.timeout))
 
-    async def serve(self, name: str, image: ImageResult, tell: Tell) -> Ended:
+    async def serve(self, name: str, built: Mapping[str, ImageResult], tell: Tell) -> Ended:
         """Start what was built as an environment of the file, until `stopped`."""
         environment = self._config.environments[name]
-        spec = deploy_spec(self._folder, name, environment, image)
-        credentials = Credentials(env=self._from_environment(environment.secrets))
+        images = {image: built[image].reference for image in self._config.images_of(environment)}
+        spec = deploy_spec(self._folder, name, environment, images)
+        made = local_services.generated(environment.services)
+        given = provided(environment.services, made)
+        known = self._from_environment(environment.secrets)
+        credentials = Credentials(env={**given, **known}, services=made)
 
         async def story(attempt: Attempt) -> None:
+            for key, one in environment.services.items():
+                if one.seed and one.seed.source:
+                    attempt.log.line(f"{key}: stays empty: there is no backup of {one.seed.source} here")
             await deploy(attempt, spec, self._tools)
 
         return await self._lived(name, spec, credentials, tell, story, None)
 
     async def stopped(self, name: str, tell: Tell) -> None:
-        """Nothing of an environment runs any more."""
-        spec = StopSpec(instance=_INSTANCE, repository=_repository(self._folder), environment=name)
+        """Nothing of an environment runs any more, and nothing of its services' data is left."""
+        repository = _repository(self._folder)
+        spec = StopSpec(
+            instance=_INSTANCE,
+            repository=repository,
+            environment=name,
+            volumes=True,
+            place=_place(self._folder, name),
+        )
 
         async def story(attempt: Attempt) -> None:
             await stop(attempt, spec, self._tools)
@@ -170,19 +201,27 @@ class Pipeline:
         await self._lived(name, spec, Credentials(), tell, story, None)
 
     @property
-    def url(self) -> str:
-        """Where what is served answers."""
-        return f"http://{self._here.addresses[0]}" if self._here.addresses else ""
+    def urls(self) -> dict[str, str]:
+        """Where what is served answers, by process."""
+        return {process: f"http://{one[0]}" for process, one in self._here.addresses.items()}
 
     async def follow(self, output: Callable[[str], None]) -> int:
-        """Show what the containers print, until they end; their exit code."""
+        """Show what the containers print, as plain text, until one ends; its exit code."""
         labels = {"worker": self._tools.worker}
         found = await self._tools.engine.containers(labels)
-        async with self._tools.engine.following(found[0].id, output):
-            while found and found[0].running:
+        several = len(found) > 1
+        served = [one for one in found if SERVICE not in one.labels]
+        async with contextlib.AsyncExitStack() as stack:
+            for one in found:
+                whose = one.labels.get(SERVICE) or names.process(one.labels)
+                said = _Said(output, f"{whose} " if several else "", one.secrets)
+                stack.callback(said.end)
+                await stack.enter_async_context(self._tools.engine.following(one.id, said.feed))
+            while served and all(one.running for one in served):
                 await asyncio.sleep(_LOOK)
                 found = await self._tools.engine.containers(labels)
-        return found[0].exit_code if found else 0
+                served = [one for one in found if SERVICE not in one.labels]
+        return next((one.exit_code for one in served if not one.running), 0)
 
     async def _lived(
         self,
@@ -201,6 +240,26 @@ class Pipeline:
     def _from_environment(self, names: Sequence[str]) -> dict[str, str]:
         """Secrets are variables of whoever runs it: there is no bot that knows them."""
         return {name: self._environ[name] for name in names if self._environ.get(name)}
+
+
+class _Said:
+    """What one container prints, cleaned and masked, with `whose` before each line."""
+
+    def __init__(self, output: Callable[[str], None], whose: str, secrets: Sequence[str]) -> None:
+        self._output = output
+        self._masker = Masker(secrets)
+        self._whose = whose
+        self._cleaner = Cleaner()
+
+    def feed(self, text: str) -> None:
+        self._show(self._masker.feed(self._cleaner.feed(text.encode(errors="replace"))))
+
+    def end(self) -> None:
+        self._show(self._masker.feed(self._cleaner.end()) + self._masker.end())
+
+    def _show(self, cleaned: bytes) -> None:
+        text = cleaned.decode(errors="replace")
+        self._output("".join(self._whose + line for line in text.splitlines(True)) if self._whose else text)
 
 
 def build_spec(folder: Checkout, name: str, image: Image, *, only: bool, fresh: bool) -> BuildSpec:
@@ -229,19 +288,25 @@ def build_spec(folder: Checkout, name: str, image: Image, *, only: bool, fresh: 
     )
 
 
-def deploy_spec(folder: Checkout, name: str, environment: Environment, image: ImageResult) -> DeploySpec:
-    """Pure: how what was built is started here: one container, on this machine only."""
+def deploy_spec(
+    folder: Checkout, name: str, environment: Environment, images: Mapping[str, str]
+) -> DeploySpec:
+    """Pure: how what was built is started here: one container of each process, on this machine only.
+
+    `images` are the references of all that it runs, its own first.
+    """
     health, limits = environment.health, environment.limits
+    main, told = next(iter(images)), {"BLACKTREE_ENVIRONMENT": name, "BLACKTREE_SHA": ""}
     return DeploySpec(
         instance=_INSTANCE,
         repository=_repository(folder),
         environment=name,
         release=f"{_INSTANCE}.{name}",
-        image=image.reference,
+        image=images[main],
         pull=False,
         port=environment.port,
         command=environment.command,
-        env={**environment.env, "BLACKTREE_ENVIRONMENT": name, "BLACKTREE_SHA": ""},
+        env={**environment.env, **told},
         limits=Limits(memory=limits.memory_bytes, cpus=limits.cpus, pids=limits.pids),
         probe=Probe(**health.model_dump()),
         labels={},
@@ -251,6 +316,11 @@ def deploy_spec(folder: Checkout, name: str, environment: Environment, image: Im
         read_only=environment.read_only,
         restart="no",
         grace=environment.grace,
+        services=local_services.services(_place(folder, name), environment.services),
+        processes=[
+            ProcessSpec.told(one.name, {**one.settings, "replicas": 1}, images[one.image], told)
+            for one in processes(environment, main)
+        ],
     )
 
 
@@ -258,6 +328,11 @@ def _repository(folder: Checkout) -> str:
     """What a folder's images are called: its name, and what tells it from another of that name."""
     plain = "".join(one if one.isalnum() and one.isascii() else "-" for one in folder.folder.name.lower())
     return f"run/{plain.strip('-') or 'folder'}-{_unique(folder.folder)}"
+
+
+def _place(folder: Checkout, environment: str) -> str:
+    """Whose services are, for as long as a run lasts."""
+    return f"{_INSTANCE}.{_unique(folder.folder)}.{environment}"
 
 
 def _unique(folder: Path) -> str:
@@ -281,6 +356,8 @@ async def pipeline(
             await janitor.sweep(worker, settings.data_dir, tools.engine, environ)
             for left in await engine.containers({"worker": worker}):  # of one that was killed
                 await engine.remove(left.id, 0)
+            for volume in await engine.volumes({"worker": worker}):
+                await engine.remove_volume(volume)
             work = janitor.work_folder(settings.data_dir)
             yield Pipeline(folder, config, tools, here, work, environ)
 
@@ -314,4 +391,4 @@ async def _committed_at(path: Path, environ: Mapping[str, str]) -> int:
         ended = await process.run(argv, env=env, timeout=_ASKING)
     except (FileNotFoundError, TimeoutError):
         return 0
-    return int(ended.tail) if ended.code == 0 and ended.tail.strip().isdigit() else 0
+    return committed_at(ended.tail) if ended.code == 0 else 0

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 from collections.abc import Mapping
+from ipaddress import IPv4Network
 
 import structlog
 
 from config.errors import ConfigError
 from config.settings import Settings
+from workers.contract import credential
 from workers.contract.queue import WorkerQueue
 from workers.engine.buildkit import find_builder
 from workers.engine.docker import DockerEngine
 from workers.engine.limits import own_limit
-from workers.janitor import config_prefix
+from workers.upkeep.janitor import config_prefix
 from workers.worker import Worker
 
 log = structlog.get_logger()
@@ -28,19 +31,28 @@ async def run(settings: Settings) -> None:
             "BLACKTREE_QUEUE_URL: a worker of its own needs a queue that the bot reaches too: set it to"
             " amqp://… of a RabbitMQ, or run both in one process with `blacktree up`"
         )
-    from workers.contract.rabbitmq import RabbitQueue
+    from workers.contract.broker_address import Certificates
+    from workers.contract.rabbitmq import RabbitWorker
 
-    async with RabbitQueue.connected(settings.queue_url, prefix=settings.queue_prefix) as queue:
-        working = worker(settings, queue)
-        signals = _Signals(working)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, signals.take)
-        try:
+    settings, known = credential.of(settings)
+    url, prefix, trusted = settings.queue_url, settings.queue_prefix, Certificates.of(settings)
+    signals = _Signals()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.take)
+    try:
+        connected = RabbitWorker.connected(url, known, prefix, wait=math.inf, certificates=trusted)
+        async with connected as queue:
+            working = worker(settings, queue)
+            signals.reach(working)
             await working.run()
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
+    except asyncio.CancelledError:
+        if not signals.early:
+            raise
+        log.info("stopped before it began")
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
 
 def worker(settings: Settings, queue: WorkerQueue, environ: Mapping[str, str] = os.environ) -> Worker:
@@ -49,20 +61,30 @@ def worker(settings: Settings, queue: WorkerQueue, environ: Mapping[str, str] = 
     return Worker(
         settings,
         queue,
-        DockerEngine(environ, prefix),
+        DockerEngine(environ, prefix, IPv4Network(settings.network_range)),
         builder=lambda: find_builder(environ, prefix, own_limit(settings)),
         environ=environ,
     )
 
 
 class _Signals:
-    """The first one drains, the second one ends."""
+    """The first one drains, the second one ends; while the broker is waited for, the first one ends."""
 
-    def __init__(self, working: Worker) -> None:
-        self._working = working
+    def __init__(self) -> None:
+        self.early = False
+        self._waiting = asyncio.current_task()
+        self._working: Worker | None = None
         self._count = 0
+
+    def reach(self, working: Worker) -> None:
+        self._working = working
 
     def take(self) -> None:
         self._count += 1
+        if self._working is None:
+            self.early = True
+            if self._waiting is not None:
+                self._waiting.cancel()
+            return
         self._working.stop(now=self._count > 1)
         log.info("stopping" if self._count > 1 else "draining; a second signal stops at once")

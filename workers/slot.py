@@ -14,11 +14,19 @@ import structlog
 from nacl.exceptions import CryptoError
 
 from config.fields import size_bytes
+from config.outages import told
 from config.settings import Settings
 from workers.attempt import Attempt
-from workers.build import build
+from workers.backup.restore import restore
+from workers.backup.take import backup
+from workers.build.build import build
+from workers.build.elsewhere import pin
+from workers.contract.failure import DISK_FULL
+from workers.contract.handed import Hand
 from workers.contract.messages import (
     AttemptRef,
+    BackupResult,
+    BackupSpec,
     BuildSpec,
     Claim,
     Credentials,
@@ -28,21 +36,26 @@ from workers.contract.messages import (
     Finished,
     Grant,
     ImageResult,
+    PinSpec,
+    RestoreSpec,
     Stopped,
     StopSpec,
     Succeeded,
+    TaskSpec,
+    UpdateSpec,
     now,
 )
-from workers.contract.queue import QueueDown, Taken
+from workers.contract.queue import Outcast, QueueDown, Taken
 from workers.contract.seal import Keys
-from workers.deploy import deploy
-from workers.failure import DISK_FULL
+from workers.deploy.deploy import deploy
+from workers.deploy.stop import stop
+from workers.deploy.task import run_task
+from workers.deploy.update import update
 from workers.heartbeat import Key, key
-from workers.janitor import work_folder
-from workers.room import Room
 from workers.running import Cause, Running
-from workers.stop import stop
 from workers.tools import Tools
+from workers.upkeep.janitor import work_folder
+from workers.upkeep.room import Room
 
 log = structlog.get_logger()
 
@@ -66,10 +79,18 @@ class Slot:
         draining: asyncio.Event,
         news: Callable[[], None],
         room: Room,
+        admitted: asyncio.Event,
+        hand: Hand,
     ) -> None:
+        """`admitted`: whether the bot takes this worker's word; before, nothing is taken from others.
+
+        `hand`: what the bot hands to this very worker.
+        """
+        self._hand = hand
         self._settings = settings
         self._tools = tools
         self._room = room
+        self._admitted = admitted
         self._instance = instance
         self._running = running
         self._over = over
@@ -92,17 +113,18 @@ class Slot:
                 log.warning("no job can be taken", error=str(error))
                 await self._rest(wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
-            except Exception:
-                log.exception("slot broke")
+            except Exception as error:
+                told(log, "slot broke", error)
                 await self._rest(wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
 
     async def _take(self) -> Taken | None:
-        """The next offer; None when draining comes first, or something that lets no job be taken."""
-        taking = asyncio.ensure_future(self._tools.queue.take(self._settings.worker_pool))
+        """The next offer; None when draining comes first, other lines, or what lets no job be taken."""
+        taking = asyncio.ensure_future(self._offered())
         draining = asyncio.ensure_future(self._draining.wait())
         closed = asyncio.ensure_future(self._room.closed())
-        either: set[asyncio.Future[Any]] = {taking, draining, closed}
+        changed = asyncio.ensure_future(self._tools.lines.changed())
+        either: set[asyncio.Future[Any]] = {taking, draining, closed, changed}
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -116,6 +138,11 @@ class Slot:
             await taken.give_back()
             return None
         return taken
+
+    async def _offered(self) -> Taken:
+        await self._admitted.wait()
+        lines = (self._settings.worker_pool, *self._tools.lines.further)
+        return await self._hand.next(self._tools.queue, *lines)
 
     async def _handle(self, taken: Taken) -> None:
         if not await self._room.open():  # a lot may have happened while nothing was offered
@@ -137,7 +164,7 @@ class Slot:
                 await taken.ack()
 
     async def _claimed(self, taken: Taken) -> Grant | tuple[str, bool] | None:
-        """The grant; or why not, and whether somebody may try again; None when draining comes first."""
+        """The grant; or why not, and whether somebody may try again; None when it is not ours to ask."""
         claim = Claim(
             job=taken.offer.job,
             worker=self._settings.worker,
@@ -150,6 +177,9 @@ class Slot:
         while True:
             try:
                 answer = await self._tools.queue.request(claim, _ANSWER)
+            except Outcast:
+                self._admitted.clear()  # the next heartbeat tells why
+                return None
             except (QueueDown, TimeoutError) as error:
                 log.warning("claim not answered", job=claim.job, error=str(error) or "time-out")
                 await self._rest(wait)
@@ -177,7 +207,7 @@ class Slot:
         attempt = Attempt(ref, grant.spec, credentials, self._folder(ref), self._tools.queue.tell, budget)
         running = self._running[key(ref)] = Running(attempt, asked + grant.lease)
         self._news()
-        log.info("attempt started", kind=grant.spec.kind.value)
+        log.info("attempt started", kind=str(grant.spec.kind))
         try:
             async with asyncio.TaskGroup() as tasks:
                 early = tasks.create_task(_ack_late(taken, EARLY_ACK))
@@ -246,7 +276,7 @@ class Slot:
                 await self._draining.wait()
 
 
-async def _story(attempt: Attempt, tools: Tools) -> ImageResult | None:
+async def _story(attempt: Attempt, tools: Tools) -> ImageResult | BackupResult | None:
     match attempt.spec:
         case BuildSpec() as spec:
             return await build(attempt, spec, tools)
@@ -254,6 +284,16 @@ async def _story(attempt: Attempt, tools: Tools) -> ImageResult | None:
             await deploy(attempt, spec, tools)
         case StopSpec() as spec:
             await stop(attempt, spec, tools)
+        case TaskSpec() as spec:
+            await run_task(attempt, spec, tools)
+        case BackupSpec() as spec:
+            return await backup(attempt, spec, tools)
+        case RestoreSpec() as spec:
+            await restore(attempt, spec, tools)
+        case PinSpec() as spec:
+            return await pin(attempt, spec, tools)
+        case UpdateSpec() as spec:
+            await update(attempt, spec, tools)
     return None
 
 

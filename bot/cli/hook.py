@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from bot.cli.roles import BOT
 from config.errors import ConfigError
 from config.logging import configure
-from config.settings import Settings, load
+from config.settings import Settings
+from config.sources import load
 
 if TYPE_CHECKING:
     from bot.github.client import Client, GitHubRefused
@@ -33,6 +35,7 @@ def install(
     config: Annotated[Path | None, typer.Option("--config", help="the TOML file with settings")] = None,
 ) -> None:
     """Make the repository's webhook to this instance, or correct the one that is there."""
+    BOT.wanted()
     settings = load(file=config)
     configure(settings.log_format, quiet=True)
     Console().print(asyncio.run(installed(settings, repository)), markup=False, soft_wrap=True)
@@ -44,10 +47,11 @@ async def installed(settings: Settings, repository: str) -> str:
 
     from bot.github.client import Client, GitHubError, GitHubRefused
     from bot.github.hooks import webhook_url
+    from config.trust import trusted
 
     token, hook = _checked(settings, repository)
     url = webhook_url(settings.public_url)
-    async with httpx2.AsyncClient(timeout=_TIMEOUT, follow_redirects=False) as http:
+    async with httpx2.AsyncClient(verify=trusted(), timeout=_TIMEOUT, follow_redirects=False) as http:
         client = Client(http, settings.github_api_url)
         try:
             made = await _made(client, f"/repos/{repository}/hooks", url, hook, token)

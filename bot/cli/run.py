@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +13,11 @@ import typer
 
 from bot.cli.view import View, viewing
 from config.errors import ConfigError, nearest
+from config.importing import folder
 from config.logging import configure
-from config.repository import FILE, PREVIEW, Repository, parse
+from config.recipes.folder import look
+from config.recipes.table import recipe
+from config.repository import FILE, PREVIEW, Repository
 from workers.contract.messages import Fault, ImageResult
 
 if TYPE_CHECKING:
@@ -44,24 +47,38 @@ def run(
     sys.exit(asyncio.run(_ran(path, config, images, place, test=test, fresh=fresh, plain=plain)))
 
 
-def _config(folder: Path) -> Repository:
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder")
-    file = folder / FILE
+def _config(path: Path) -> Repository:
+    if not path.is_dir():
+        raise ConfigError(f"{path} is no folder")
+    said = folder.said(path)
+    if said.name == FILE and said.text is None and not _has_dockerfile(path):
+        try:
+            recipe(look(path))
+        except ConfigError as error:
+            raise ConfigError(f"{path} has neither a Dockerfile nor a {FILE}, and {error}") from None
+    for line in said.left_out:
+        typer.echo(line, err=True)
+    return said.config
+
+
+def _has_dockerfile(path: Path) -> bool:
+    """Whether there is one by any of its names: a build says how to write which."""
     try:
-        text = file.read_text() if file.is_file() else None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read: {error}") from None
-    if text is None and not (folder / "Dockerfile").is_file():
-        raise ConfigError(f"{folder} has neither a Dockerfile nor a {FILE}: name the repository's own folder")
-    return parse(text)
+        return any(one.name.lower() in ("dockerfile", "containerfile") for one in path.iterdir())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
 
 
 def _images(config: Repository, named: Sequence[str]) -> list[str]:
     for name in named:
         if name not in config.images:
             raise ConfigError(f"--image: there is no image {name}.{nearest(name, config.images)}")
-    return list(named) or list(config.images)
+        if config.images[name].source:
+            raise ConfigError(f"--image: {name} is built elsewhere, as {config.images[name].source}")
+    here = [name for name, one in config.images.items() if one.source is None]
+    if not here:
+        raise ConfigError(f"All images of the {FILE} are built elsewhere: there is nothing to build here")
+    return list(named) or here
 
 
 def _environment(config: Repository, named: str, images: Sequence[str]) -> str:
@@ -70,9 +87,10 @@ def _environment(config: Repository, named: str, images: Sequence[str]) -> str:
         raise ConfigError(
             f"--environment: there is no environment {named}.{nearest(named, config.environments)}"
         )
-    able = [name for name, one in config.environments.items() if config.image_of(one) in images]
+    able = [name for name, one in config.environments.items() if {*config.images_of(one)} <= {*images}]
     if named and named not in able:
-        raise ConfigError(f"--environment: {named} runs none of the images {', '.join(images)}")
+        wanted = " and ".join(config.images_of(config.environments[named]))
+        raise ConfigError(f"--environment: {named} runs {wanted}, not only {', '.join(images)}")
     if not able:
         raise ConfigError(f"--serve: no environment of the {FILE} runs {' or '.join(images)}")
     return named or next((name for name in able if name != PREVIEW), able[0])
@@ -95,20 +113,25 @@ async def _ran(
     assert task is not None, "asyncio.run makes one"  # noqa: S101
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, _cancel_once, task)
     with viewing(plain=plain) as view:
         try:
             async with pipeline(path, config) as pipe:
                 view.begin(path, pipe.builder)
-                return await _all(pipe, config, images, place, view, test=test, fresh=fresh)
+                return await _all(pipe, images, place, view, test=test, fresh=fresh)
         except asyncio.CancelledError:
             view.stopped()
             return STOPPED
 
 
+def _cancel_once(task: asyncio.Task[object]) -> None:
+    """Whoever asks again is not to end the tidying up: then the containers would stay."""
+    if not task.cancelling():
+        task.cancel()
+
+
 async def _all(
     pipe: Pipeline,
-    config: Repository,
     images: Sequence[str],
     place: str | None,
     view: View,
@@ -127,17 +150,17 @@ async def _all(
         built[name] = ended.result.image
         view.built(ended, ended.result.image)
     if place is not None:
-        return await _served(pipe, place, built[config.image_of(config.environments[place])], view)
+        return await _served(pipe, place, built, view)
     return 0
 
 
-async def _served(pipe: Pipeline, place: str, image: ImageResult, view: View) -> int:
+async def _served(pipe: Pipeline, place: str, built: Mapping[str, ImageResult], view: View) -> int:
     try:
-        ended = await pipe.serve(place, image, view.tell(place))
+        ended = await pipe.serve(place, built, view.tell(place))
         if code := _code(ended):
             view.failed(ended)
             return code
-        view.serving(place, pipe.url)
+        view.serving(place, pipe.urls)
         return await pipe.follow(view.say)
     finally:
         await pipe.stopped(place, view.tell(place))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -14,15 +12,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bot.cli.store import done
 from config.errors import ConfigError
-from config.logging import configure
 from config.repository import PREVIEW
-from config.settings import Settings, load
+from config.settings import Settings
 
 if TYPE_CHECKING:
-    from bot.secrets import Secrets
+    from bot.secrets.repositories import Secrets
+    from bot.secrets.vault import Vault
     from bot.store.database import Store
-    from bot.vault import Vault
 
 T = TypeVar("T")
 
@@ -54,7 +52,8 @@ def set_(
     scope = _scope(environment, preview)
     _checked(name)
     value = _value(name)
-    _done(config, repository, lambda secrets, id_: secrets.set(id_, scope, name, value))
+    said = f"set the secret {name} for {_shown(scope)}"
+    _done(config, repository, lambda secrets, id_: secrets.set(id_, scope, name, value, _me()), said)
     typer.echo(f"{repository}: {name} is set for {_shown(scope)}")
 
 
@@ -68,7 +67,8 @@ def remove(
 ) -> None:
     """Forget a secret. Exits 1 if there is none."""
     scope = _scope(environment, preview)
-    if not _done(config, repository, lambda secrets, id_: secrets.remove(id_, scope, name)):
+    said = f"removed the secret {name} for {_shown(scope)}"
+    if not _done(config, repository, lambda secrets, id_: secrets.remove(id_, scope, name), said):
         typer.echo(f"{repository}: there is no {name} for {_shown(scope)}")
         raise typer.Exit(1)
     typer.echo(f"{repository}: {name} is gone from {_shown(scope)}")
@@ -78,9 +78,9 @@ def remove(
 def list_(repository: Repository, config: File = None) -> None:
     """The names of a repository's secrets, and for what they are. Values are never shown."""
     rows = _done(config, repository, lambda secrets, id_: secrets.listed(id_))
-    table = Table("name", "for", "since", box=None)
+    table = Table("name", "for", "since", "by", box=None)
     for row in rows:
-        table.add_row(row.name, _shown(row.scope), f"{row.updated_at:%Y-%m-%d %H:%M} UTC")
+        table.add_row(row.name, _shown(row.scope), f"{row.updated_at:%Y-%m-%d %H:%M} UTC", row.set_by)
     Console().print(table if rows else f"{repository} has no secrets")
 
 
@@ -96,6 +96,12 @@ def _scope(environment: str | None, preview: bool) -> str:
 
 def _shown(scope: str) -> str:
     return {"": _EVERYWHERE, PREVIEW: "previews"}.get(scope, scope)
+
+
+def _me() -> str:
+    from bot.store import audit
+
+    return audit.here("").who
 
 
 def _checked(name: str) -> None:
@@ -119,28 +125,22 @@ def _value(name: str) -> str:
     return value
 
 
-def _done(file: Path | None, repository: str, act: Callable[[Secrets, int], Awaitable[T]]) -> T:
-    settings = load(file=file)
-    configure(settings.log_format, quiet=True)
-    return asyncio.run(_acted(settings, repository, act))
+def _done(
+    file: Path | None, repository: str, act: Callable[[Secrets, int], Awaitable[T]], changes: str = ""
+) -> T:
+    """What `act` gives; what it `changes`, unless it gives False, is written down."""
 
+    async def acted(settings: Settings, store: Store, vault: Vault) -> T:
+        from bot.secrets.repositories import Secrets
+        from bot.store import audit
 
-async def _acted(settings: Settings, repository: str, act: Callable[[Secrets, int], Awaitable[T]]) -> T:
-    from bot.secrets import Secrets
-    from bot.vault import Vault
+        number = await _id(settings, store, vault, repository)
+        given = await act(Secrets(store, vault), number)
+        if changes and given is not False:
+            await audit.written(store, audit.here(changes, number))
+        return given
 
-    async with _store(settings) as store:
-        vault = Vault(store, settings)
-        return await act(Secrets(store, vault), await _id(settings, store, vault, repository))
-
-
-@asynccontextmanager
-async def _store(settings: Settings) -> AsyncIterator[Store]:
-    from bot.store.database import Store
-
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    async with Store.opened(settings.store_url) as store:
-        yield store
+    return done(file, acted)
 
 
 async def _id(settings: Settings, store: Store, vault: Vault, repository: str) -> int:
@@ -157,9 +157,9 @@ async def _id(settings: Settings, store: Store, vault: Vault, repository: str) -
 
 async def _asked(settings: Settings, vault: Vault, repository: str) -> int:
     """The id by GitHub's word, of a repository of which nothing was heard yet."""
-    from bot.credentials import completed
     from bot.github.client import GitHubError
     from bot.github.forge import GitHub
+    from bot.secrets.credentials import completed
 
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}", repository):
         raise ConfigError(f"{repository}: give the repository as OWNER/REPO")

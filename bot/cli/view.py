@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,9 +101,13 @@ class View:
                 Text.assemble(("✗ ", "red"), (f"{ended.name}: ", "bold"), step, ended.result.sentence)
             )
 
-    def serving(self, place: str, url: str) -> None:
+    def serving(self, place: str, urls: Mapping[str, str]) -> None:
+        """`urls` by process; none has what only works."""
         self._done()
-        self._print(Text.assemble(("✓ ", "green"), f"{place} runs at ", (url, "bold"), " until Ctrl-C"))
+        said = Text.assemble(("✓ ", "green"), f"{place} runs")
+        for count, (process, url) in enumerate(urls.items()):
+            said.append(f", {process} at " if count else " at ").append(url, "bold")
+        self._print(said.append(" until Ctrl-C"))
 
     def stopped(self) -> None:
         self._parts.clear()

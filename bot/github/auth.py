@@ -6,18 +6,22 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from functools import lru_cache
+from typing import Any, Protocol, cast
 
 import jwt
 import structlog
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from jwt.algorithms import RSAAlgorithm
 
 from bot.github.client import MOST_OFF, Client, GitHubRefused
 
 # GitHub takes App JWTs that expire within 10 minutes and were issued in the past, by its own clock.
 _JWT_LIFE = 8 * 60
 _JWT_PAST = 60
+_JWT_FRESH = 60  # seconds that one which is used again must still live
 # What an App needs: https://docs.github.com/rest/overview/permissions-required-for-github-apps
 NEEDED = {"contents": "read", "statuses": "write", "pull_requests": "write", "deployments": "write"}
 # What `/setup` asks for: that, and what some events and gates want.
@@ -26,7 +30,11 @@ ASKED = NEEDED | {
     "checks": "read",  # gates on checks
     "issues": "read",  # to be sent issue_comment at all
     "merge_queues": "read",  # merge_group
+    "members": "read",  # whether who signs in is of ORGANIZATIONS
 }
+# What whoever sets the instance up may choose instead: check runs in place of statuses, with annotations.
+# Nothing else needs it, so nobody is asked for it who did not choose.
+WITH_CHECKS = ASKED | {"checks": "write"}
 _LEVELS = [None, "read", "write", "admin"]
 _FRESH = 5 * 60  # seconds that a cached token must still live
 
@@ -41,6 +49,12 @@ class Auth(Protocol):
 
     async def clone_token(self, full_name: str, installation_id: int | None) -> str:
         """A token that reads this one repository's contents. Raises GitHubError."""
+
+    async def organization_token(self, organization: str) -> str:
+        """A token for API requests about an organisation. Raises GitHubError."""
+
+    async def grants(self, full_name: str, installation_id: int | None, name: str, level: str) -> bool:
+        """Whether we hold a permission of an App's there, in GitHub's words. Raises GitHubError."""
 
     async def login(self) -> str:
         """The login that our comments are written by. Raises GitHubError."""
@@ -62,6 +76,12 @@ class TokenAuth:
 
     async def clone_token(self, full_name: str, installation_id: int | None) -> str:  # noqa: ARG002
         return self._token
+
+    async def organization_token(self, organization: str) -> str:  # noqa: ARG002
+        return self._token
+
+    async def grants(self, full_name: str, installation_id: int | None, name: str, level: str) -> bool:  # noqa: ARG002
+        return False
 
     async def login(self) -> str:
         if self._login is None:
@@ -106,6 +126,7 @@ class Renewing(Client):
 class _Cached:
     token: str
     expires_at: float  # seconds since 1970, by GitHub's clock
+    held: Mapping[str, str] = field(default_factory=dict)  # permissions
 
 
 class AppAuth:
@@ -121,6 +142,7 @@ class AppAuth:
         self._installations: dict[str, int] = {}
         self._login: str | None = None
         self._off = 0.0  # seconds that our clock is ahead of GitHub's
+        self._signed: _Cached | None = None
 
     async def token(self, full_name: str, installation_id: int | None) -> str:
         return await self._of(full_name, installation_id, self._token)
@@ -132,6 +154,19 @@ class AppAuth:
             return (await self._new_token(installation, narrowed)).token
 
         return await self._of(full_name, installation_id, new)
+
+    async def organization_token(self, organization: str) -> str:
+        return await self._of(organization, None, self._token, "orgs")
+
+    async def grants(self, full_name: str, installation_id: int | None, name: str, level: str) -> bool:
+        """As the installation's newest token has it: what was granted since shows within its hour."""
+
+        async def held(installation: int) -> str:
+            await self._token(installation)
+            return self._tokens[installation].held.get(name, "")
+
+        found = await self._of(full_name, installation_id, held)
+        return _LEVELS.index(found or None) >= _LEVELS.index(level)
 
     async def login(self) -> str:
         if self._login is None:
@@ -150,7 +185,7 @@ class AppAuth:
         """Another Authorization for one that got a 401, None where there is no better one."""
         scheme, _, credential = authorization.partition(" ")
         if scheme == "bearer":
-            return self._by_github_clock(error)
+            return self._by_github_clock(credential, error)
         for installation in list(self._asking):
             cached = self._tokens.get(installation)
             if cached is not None and cached.token == credential:
@@ -160,17 +195,23 @@ class AppAuth:
                 return f"token {await self._token(installation)}"
         return None
 
-    def _by_github_clock(self, error: GitHubRefused) -> str | None:
+    def _by_github_clock(self, refused: str, error: GitHubRefused) -> str | None:
+        if self._signed is not None and self._signed.token != refused:
+            return f"bearer {self._jwt()}"  # somebody learned it while this one was asking
         if abs(error.off - self._off) <= MOST_OFF:
             return None
-        self._off = error.off
+        self._off, self._signed = error.off, None
         log.warning("this machine's clock is off GitHub's: correct it", seconds=round(error.off))
         return f"bearer {self._jwt()}"
 
     async def _of(
-        self, full_name: str, installation_id: int | None, give: Callable[[int], Awaitable[str]]
+        self,
+        full_name: str,
+        installation_id: int | None,
+        give: Callable[[int], Awaitable[str]],
+        kind: str = "repos",
     ) -> str:
-        """What `give` gives for the installation that a repository has, or has by now."""
+        """What `give` gives for the installation that a repository or organisation has, or has by now."""
         known = installation_id or self._installations.get(full_name)
         if known is not None:
             try:
@@ -179,7 +220,7 @@ class AppAuth:
                 if error.status != 404:
                     raise
                 self._tokens.pop(known, None)  # the App was removed, and perhaps installed again
-        answer = await self._client.getitem(f"/repos/{full_name}/installation", jwt=self._jwt())
+        answer = await self._client.getitem(f"/{kind}/{full_name}/installation", jwt=self._jwt())
         self._installations[full_name] = int(answer["id"])
         return await give(self._installations[full_name])
 
@@ -193,7 +234,8 @@ class AppAuth:
     async def _new_token(self, installation: int, narrowed: dict[str, Any]) -> _Cached:
         url = f"/app/installations/{installation}/access_tokens"
         answer = await self._client.post(url, data=narrowed, jwt=self._jwt())
-        return _Cached(answer["token"], datetime.fromisoformat(answer["expires_at"]).timestamp())
+        ends = datetime.fromisoformat(answer["expires_at"]).timestamp()
+        return _Cached(answer["token"], ends, answer.get("permissions") or {})
 
     def jwt(self) -> str:
         """What proves that we are the App itself, for the few requests that no installation answers."""
@@ -204,9 +246,22 @@ class AppAuth:
         return time.time() - self._off
 
     def _jwt(self) -> str:
-        issued = int(self._now()) - _JWT_PAST
-        claims = {"iat": issued, "exp": issued + _JWT_PAST + _JWT_LIFE, "iss": str(self._app_id)}
+        if self._signed is None or self._signed.expires_at - self._now() < _JWT_FRESH:
+            issued = int(self._now()) - _JWT_PAST
+            expires = issued + _JWT_PAST + _JWT_LIFE
+            signed = self._sign({"iat": issued, "exp": expires, "iss": str(self._app_id)})
+            self._signed = _Cached(signed, expires)
+        return self._signed.token
+
+    def _sign(self, claims: dict[str, Any]) -> str:
         try:
-            return jwt.encode(claims, self._private_key, algorithm="RS256")
+            return jwt.encode(claims, _parsed(self._private_key), algorithm="RS256")
         except (ValueError, TypeError, jwt.PyJWTError):
             raise GitHubRefused(0, "GITHUB_APP_PRIVATE_KEY is not an RSA private key in PEM form") from None
+
+
+@lru_cache(maxsize=1)
+def _parsed(private_key: str) -> RSAPrivateKey:
+    """Parsed once: that costs more than to sign."""
+    key = RSAAlgorithm(RSAAlgorithm.SHA256).prepare_key(private_key)
+    return cast(RSAPrivateKey, key)  # whatever else it is does not sign

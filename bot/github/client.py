@@ -17,6 +17,8 @@ import httpx2
 from gidgethub import abc as gidgethub_abc
 from gidgethub import sansio
 
+from bot.metrics.instruments import Instruments
+from config.outages import Outside
 from workers.contract.messages import now
 
 USER_AGENT = "blacktree"
@@ -32,7 +34,7 @@ _BROKEN_WAIT = 5.0
 MOST_OFF = 30  # seconds that our clock may be off GitHub's before it is worth a word
 
 
-class GitHubError(Exception):
+class GitHubError(Outside):
     """GitHub did not do what was asked; the text says what and why."""
 
 
@@ -60,9 +62,12 @@ class GitHubRefused(GitHubError):
 class Client(gidgethub_abc.GitHubAPI):
     """Requests to the API at `base_url` and nowhere else."""
 
-    def __init__(self, http: httpx2.AsyncClient, base_url: str) -> None:
+    def __init__(
+        self, http: httpx2.AsyncClient, base_url: str, instruments: Instruments | None = None
+    ) -> None:
         super().__init__(USER_AGENT, base_url=base_url)
         self._http = http
+        self._instruments = instruments or Instruments()
         self._host = urlsplit(base_url).netloc
         self._origin = urlsplit(base_url)[:2]
         self._known: OrderedDict[tuple[str, str], httpx2.Response] = OrderedDict()
@@ -117,11 +122,16 @@ class Client(gidgethub_abc.GitHubAPI):
             self._known.popitem(last=False)
 
     async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> httpx2.Response:
+        begun = time.perf_counter()
         try:
-            return await self._http.request(method, url, headers=dict(headers), content=body)
+            response = await self._http.request(method, url, headers=dict(headers), content=body)
         except httpx2.HTTPError as error:
+            self._instruments.github_answered(method, None, time.perf_counter() - begun)
             sentence = f"GitHub at {self._host} does not answer: {str(error) or type(error).__name__}"
             raise GitHubUnavailable(sentence, _BROKEN_WAIT) from error
+        self._instruments.github_answered(method, response.status_code, time.perf_counter() - begun)
+        self._instruments.limits.heard(headers.get("authorization", ""), response.headers)
+        return response
 
     async def sleep(self, seconds: float) -> NoReturn:
         raise AssertionError(f"not slept {seconds} s: whoever asks decides when to ask again")

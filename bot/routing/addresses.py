@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bot.routing.caddy_config import slot
-from bot.routing.proxy import Route
+from bot.routing.proxy import Route, dialed
 
 _KEPT = 3  # a request that is on its way may still read what was current a moment ago
 
@@ -41,10 +42,18 @@ class Addresses:
         folder.mkdir()
         for name, address in addresses.items():
             (folder / name).write_text(address)
+        self._share(folder)
         link = self._folder / f"{folder.name}.link"
         os.symlink(folder.name, link)
         link.replace(self._current)
         self._clean()
+
+    def _share(self, folder: Path) -> None:
+        """Who may read the folder of all may read this one, whatever the umask: Caddy may be another user."""
+        mode = stat.S_IMODE(self._folder.stat().st_mode) & 0o755
+        for file in folder.iterdir():
+            file.chmod(mode & 0o644)
+        folder.chmod(mode)
 
     def _next(self) -> str:
         newest = max((_number(folder) for folder in self._snapshots()), default=0)
@@ -66,9 +75,11 @@ def _number(folder: Path) -> int:
 
 
 def slots(routes: Iterable[Route]) -> dict[str, str]:
-    """Pure: the addresses of these routes."""
+    """Pure: the addresses of these routes. Raises ProxyDown for what is none."""
     return {
-        slot(route.id, place): address for route in routes for place, address in enumerate(route.upstreams)
+        slot(route.id, place): dialed(address)
+        for route in routes
+        for place, address in enumerate(route.upstreams)
     }
 
 

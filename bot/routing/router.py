@@ -12,15 +12,19 @@ import structlog
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bot import lifecycle, reports, texts
-from bot.routing.places import Place, place_of, places
+from bot.jobs import lifecycle
+from bot.jobs.specs import release_name
+from bot.reports import happenings, rows, texts
+from bot.routing.places import Place, named, place_of, places
 from bot.routing.proxy import Proxy, ProxyDown, Route
 from bot.routing.routes import Routes
+from bot.routing.upstreams import Reach
 from bot.routing.users import Users
-from bot.secrets import Secrets
-from bot.specs import release_name
+from bot.routing.ways import addresses, all_addresses, ways
+from bot.secrets.repositories import Secrets
 from bot.store.database import Store, heard
-from bot.store.tables import ContainerRow, Environment, Job, JobState, Release, ReleaseState
+from bot.store.tables import ContainerRow, Environment, Job, JobState, Release, ReleaseState, WorkerRow
+from bot.store.tcp_ports import processes
 from config.errors import ConfigError
 from config.settings import Settings
 from workers.contract.messages import Ready, Refusal, Switched, now
@@ -50,10 +54,14 @@ class Router:
         self._lock = asyncio.Lock()
 
     async def ready(self, ready: Ready) -> Switched | Refusal:
-        """Switch the route to a release that is healthy; asked again, the answer is the same.
+        """Switch the routes to a release that is healthy; asked again, the answer is the same."""
+        answer = await self._ready(ready)
+        if isinstance(answer, Refusal):
+            self._store.instruments.switched("refused")
+        return answer
 
-        First the proxy, then the store: if we die in between, the store's old truth is applied again.
-        """
+    async def _ready(self, ready: Ready) -> Switched | Refusal:
+        """First the proxy, then the store: if we die in between, the store's old truth is applied again."""
         async with self._lock:
             async with self._store.reading() as session:
                 job = await session.get(Job, ready.job)
@@ -63,11 +71,20 @@ class Router:
                 if release is None or release_name(self._store.instance, release) != ready.release:
                     return Refusal(reason="this release is not the job's")
                 place = await place_of(session, release)
+                worker = await session.get(WorkerRow, job.worker or "")
             if release.state is ReleaseState.LIVE:
                 return Switched(url=place.environment.url or "")
             if job.cancelling:
                 return Refusal(reason=f"it is being cancelled: {job.cancelling}")
-            release.addresses = ready.addresses
+            if worker is None:
+                return Refusal(reason="its worker has sent no heartbeat yet", retry=True)
+            release.addresses, release.further = ready.addresses, ready.further or None
+            if nowhere := [way.process for way in place.ways if not addresses(release, way.process)]:
+                return Refusal(reason=f"no address of {' and '.join(nowhere)} was told")
+            if nowhere := [name for name in processes(release.settings) if not addresses(release, name)]:
+                return Refusal(reason=f"no address of {' and '.join(nowhere)} was told")
+            if reason := Reach.of(worker, place, self._settings).refusal(all_addresses(release)):
+                return Refusal(reason=f"visitors are not sent there: {reason}")
             try:
                 place = await self._with_port(place)
                 url = await self._switch(place)
@@ -79,6 +96,7 @@ class Router:
             async with self._store.transaction() as session:
                 if not await self._commit(session, job, ready, url):
                     return Refusal(reason="this attempt is not the job's any more")
+        self._store.instruments.switched("switched")
         log.info("route switched", environment=place.name, release=ready.release, url=url)
         return Switched(url=url)
 
@@ -105,13 +123,19 @@ class Router:
         place = replace(place, environment=awake)
         async with self._store.reading() as session:
             others = [other for other in await places(session) if other.route != place.route]
-        self._routes.refuse_taken(place, others)
+            known = await named(session)
+        self._routes.refuse_taken(place, others, known)
         if missing := await self._users.missing(place):
             names = ", ".join(missing)
             raise ConfigError(f"auth: no secret is set for {names}: `blacktree secret set` sets it")
-        route = await self._routes.of(place)
-        await self._proxy.apply([*await self._routes.those_of(others), route])
-        return self._routes.url(place, route)
+        routes = await self._routes.of(place)
+        kept = [
+            other
+            for other in await self._routes.those_of(others, known)
+            if not any(route.takes(other) for route in routes)
+        ]
+        await self._proxy.apply([*kept, *routes])
+        return self._routes.url(place, routes)
 
     async def _commit(self, session: AsyncSession, seen: Job, ready: Ready, url: str) -> bool:
         job = await session.get_one(Job, seen.id)
@@ -125,11 +149,13 @@ class Router:
             old.state = ReleaseState.RETIRED
             old.remove_after = now() + max(drain, stability + _STAYS)
             if old.deployment_id is None or old.deployment_id != release.deployment_id:
-                await reports.owe_deployment(session, job.repository_id, old, "inactive")
-        release.state, release.addresses, release.live_at = ReleaseState.LIVE, ready.addresses, now()
+                await rows.owe_deployment(session, job.repository_id, old, "inactive")
+        release.addresses, release.further = ready.addresses, ready.further or None
+        release.state, release.live_at = ReleaseState.LIVE, now()
         release.steady_at = release.live_at + stability
         environment = await session.get_one(Environment, release.environment_id)
-        environment.url, environment.stopped, environment.asleep = url, False, False
+        environment.url, environment.stopped, environment.asleep = url or None, False, False
+        await happenings.went_live(session, release, environment)
         return True
 
     def _times(self, release: Release) -> tuple[timedelta, timedelta]:
@@ -165,8 +191,11 @@ class Router:
                 again.state, again.remove_after = ReleaseState.LIVE, None
                 environment = await session.get_one(Environment, release.environment_id)
                 environment.url = url
-                await reports.gave_up(session, environment, release)
-                await reports.owe_deployment(session, environment.repository_id, again, "success")
+                await rows.gave_up(session, environment, release)
+                happenings.fell_back(session, release, environment)
+                await happenings.went_live(session, again, environment)
+                await rows.owe_deployment(session, environment.repository_id, again, "success")
+        self._store.instruments.switched("rolled_back")
         log.warning("rolled back", environment=place.name, release=given_up, to=again.id, why=what)
         return again
 
@@ -177,13 +206,13 @@ class Router:
 
     async def _wanted(self) -> list[Route]:
         async with self._store.reading() as session:
-            found = await places(session)
-        return await self._routes.those_of(found)
+            found, known = await places(session), await named(session)
+        return await self._routes.those_of(found, known)
 
     async def _with_port(self, place: Place) -> Place:
         """The place with a port of the proxy's, where it needs one and has none yet. Raises ConfigError."""
-        taken = place.environment.port is not None or place.host(self._settings.domain)
-        if taken or not self._proxy.switches:
+        named = [way.host(place, self._settings.domain) for way in place.ways]
+        if place.environment.port is not None or all(named) or not self._proxy.switches:
             return place
         async with self._store.transaction() as session:
             environment = await session.get_one(Environment, place.environment.id)
@@ -196,13 +225,18 @@ async def free_port(session: AsyncSession, settings: Settings) -> int:
     first, last = map(int, settings.proxy_ports.split("-"))
     taken = set((await session.exec(select(Environment.port))).all())
     for port in range(first, last + 1):
-        if port not in taken and _is_free(port):
+        if port not in taken and is_free(port):
             return port
     raise ConfigError(f"PROXY_PORTS: all of {settings.proxy_ports} are taken")
 
 
 async def _before(session: AsyncSession, release: Release) -> Release | None:
-    """The release that served before this one, if it still runs as far as its worker said."""
+    """The release that served before this one, if it still runs as far as its worker said.
+
+    One of which something had to end for this one does not; a Swarm keeps what it goes back to by itself.
+    """
+    if not all(said["overlap"] for said in (release.settings.get("processes") or {}).values()):
+        return None
     draining = (
         select(Release)
         .where(Release.environment_id == release.environment_id, Release.state == ReleaseState.RETIRED)
@@ -214,8 +248,10 @@ async def _before(session: AsyncSession, release: Release) -> Release | None:
         .order_by(col(Release.live_at).desc())
     )
     for old in (await session.exec(draining)).all():
-        running = select(ContainerRow.running).where(ContainerRow.release_id == old.id)
-        if old.addresses and all((await session.exec(running)).all()):
+        theirs = select(ContainerRow.running).where(ContainerRow.release_id == old.id)
+        running = (await session.exec(theirs)).all()
+        there = bool(running) or old.settings.get("target") == "swarm"
+        if (all_addresses(old) or not ways(old.settings)) and there and all(running):
             return old
     return None
 
@@ -233,7 +269,7 @@ async def retire(session: AsyncSession, repository_id: int, name: str, *, asleep
     for release in await _live(session, environment.id):
         release.state, release.remove_after = ReleaseState.RETIRED, now()
         if not asleep:
-            await reports.owe_deployment(session, repository_id, release, "inactive")
+            await rows.owe_deployment(session, repository_id, release, "inactive")
 
 
 async def _live(session: AsyncSession, environment_id: int | None) -> list[Release]:
@@ -241,11 +277,12 @@ async def _live(session: AsyncSession, environment_id: int | None) -> list[Relea
     return list((await session.exec(live)).all())
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
+def is_free(port: int, host: str = "") -> bool:
+    """Whether nothing on this machine listens there."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True

@@ -7,9 +7,9 @@ import base64
 
 import bcrypt
 
-from bot import plan
+from bot.decisions import plan
 from bot.routing.places import Place
-from bot.secrets import Secrets
+from bot.secrets.repositories import Secrets
 
 # The proxy remembers what it has compared, but a wrong password costs it this much each time.
 _COST = b"$2b$10$"

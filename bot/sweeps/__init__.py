@@ -1,1 +1,4 @@
-"""One module for each sweep: what finds again that which got lost. `scheduler` runs them."""
+"""One module for each sweep: it finds again what got lost. `scheduler` runs them.
+
+In: the clock. Out: deliveries, moves of jobs, orders to workers. Imports: web and down.
+"""

@@ -17,6 +17,7 @@ async def sweep(store: Store, queue: BotQueue) -> None:
     cancelling = select(Job).where(Job.state == JobState.RUNNING, col(Job.cancelling).is_not(None))
     async with store.reading() as session:
         jobs = (await session.exec(cancelling)).all()
+    store.instruments.found("cancels", len(jobs))
     for job in jobs:
         with suppress(QueueDown):
             await queue.order(job.worker or "", Cancel(job=job.id, attempt=job.attempt))

@@ -7,8 +7,9 @@ branches and pull requests that it never ran: they are older than the bot.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -61,6 +62,7 @@ async def _look(store: Store, github: GitHub, repository: Repository, before: da
             session.add(delivery)
         await marks.move(session, mark, json.dumps(now_seen))
     for delivery in made:
+        store.instruments.found("heads")
         log.info("a head that nobody told us", repository=repository.full_name, delivery=delivery.guid)
 
 
@@ -101,12 +103,17 @@ async def _tracked(
 ) -> dict[str, str]:
     """The heads of the branches whose pushes reach an environment, by ref."""
     try:
-        config = parse(await github.file(repository, FILE, every[default]) if default in every else None)
-        places = config.environments.values()
-        names = [name for name in every if any(place.takes_push(name, default) for place in places)]
+        text = await github.file(repository, FILE, every[default]) if default in every else None
+        names = await asyncio.to_thread(_taken, text, every, default)
     except ConfigError:  # which others are tracked can't be known; the push itself will complain
         names = [name for name in every if name == default]
     return {_BRANCH + name: every[name] for name in names}
+
+
+def _taken(text: str | None, names: Iterable[str], default: str) -> list[str]:
+    """The branches that a file's environments take pushes to. Raises ConfigError."""
+    places = parse(text).environments.values()
+    return [name for name in names if any(place.takes_push(name, default) for place in places)]
 
 
 async def _last_run(store: Store, repository: Repository, refs: Collection[str]) -> dict[str, str]:
@@ -139,7 +146,6 @@ async def _push(
     """https://docs.github.com/webhooks/webhook-events-and-payloads#push"""
     commit = await github.commit(repository, sha)
     head = _pushed(commit)
-    who = commit.get("author") or {"login": ""}
     told = {**about, "pushed_at": int(_pushed_at(about).timestamp())}  # as pushes have it
     payload = marks.surroundings(repository, told) | {
         "ref": ref,
@@ -151,8 +157,9 @@ async def _push(
         "base_ref": None,
         "commits": [head],
         "head_commit": head,
-        "pusher": {"name": who.get("login", "")},
-        "sender": who,
+        # Who pushed it is not known: what a commit says of its author is anybody's word.
+        "pusher": {"name": ""},
+        "sender": {"login": ""},
     }
     return _delivery(repository, "push", None, payload)
 
@@ -209,7 +216,7 @@ async def _pulls(
             "action": action,
             "number": pull["number"],
             "pull_request": pull,
-            "sender": pull.get("user"),
+            "sender": {"login": ""},
         }
         made.append(_delivery(repository, "pull_request", action, payload))
     return settled

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sqlmodel import col, select
 
-from bot import ending
+from bot.jobs import ending
 from bot.store.database import Store
 from bot.store.tables import Job, JobState
 from workers.contract.messages import now
@@ -26,5 +26,6 @@ async def sweep(store: Store, queue: BotQueue, lease: float) -> None:
     )
     async with store.reading() as session:
         jobs = (await session.exec(silent)).all()
+    store.instruments.found("stale workers", len(jobs))
     for job in jobs:
         await ending.lost(store, job, f"worker {job.worker} has been silent for {lease:.0f} s")

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from datetime import timedelta
 
 import structlog
+from sqlalchemy import func
 from sqlmodel import col, select
 
-from bot.dispatch import Dispatcher
+from bot.jobs.dispatch import OFFERED, put_back
 from bot.store.database import Store
-from bot.store.tables import Job, JobState
+from bot.store.tables import Job
 from workers.contract.messages import now
 from workers.contract.queue import BotQueue, QueueDown
 
 log = structlog.get_logger()
 
 
-async def sweep(store: Store, queue: BotQueue, dispatcher: Dispatcher, older: float) -> None:
-    """Offer again what was offered over `older` seconds ago and is not on the queue any more."""
-    offered = (
-        select(Job)
-        .where(Job.state == JobState.QUEUED, col(Job.offered_at) <= now() - timedelta(seconds=older))
-        .order_by(col(Job.run_id), col(Job.id))
-    )
-    pools: defaultdict[str, list[Job]] = defaultdict(list)
+async def sweep(store: Store, queue: BotQueue, older: float) -> None:
+    """Put back into line what was offered over `older` seconds ago and is not on the queue any more.
+
+    Which of a pool's offers are lost nobody knows: all go back, and the dispatcher chooses who is next. An
+    offer too many is harmless, since claims are conditional.
+    """
+    sent = col(Job.offered_at) <= now() - timedelta(seconds=older)
+    counted = select(Job.pool, func.count()).where(*OFFERED, sent).group_by(Job.pool)
     async with store.reading() as session:
-        for job in (await session.exec(offered)).all():
-            pools[job.pool].append(job)
-    for pool, jobs in pools.items():
+        pools = (await session.exec(counted)).all()
+    for pool, count in pools:
         try:
-            missing = len(jobs) - await queue.depth(pool)
+            missing = count - await queue.depth(pool)
         except QueueDown:
             return
         if missing > 0:
             log.warning("messages lost", pool=pool, missing=missing)
-            await dispatcher.offer(jobs)
+            store.instruments.found("lost messages", missing)
+            await put_back(store, col(Job.pool) == pool, sent)

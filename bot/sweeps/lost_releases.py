@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import structlog
 from sqlmodel import col, select
 
-from bot import fleet, quiet
-from bot.containers import GONE
-from bot.stability import fate
+from bot.decisions import quiet
+from bot.fleet import roster
+from bot.fleet.containers import GONE
+from bot.fleet.stability import fate
+from bot.store import causes
 from bot.store.database import Store
 from bot.store.tables import ContainerRow, Environment, Job, Release, ReleaseState
 from config.settings import Settings
@@ -28,8 +30,8 @@ async def sweep(store: Store, queue: BotQueue, settings: Settings) -> None:
     """
     at, local = now(), not settings.registry
     async with store.reading() as session:
-        gone = await fleet.silent(session, queue, at, settings.lease)
-        at_work = fleet.takers((await fleet.workers(session)).values(), at, settings.lease)
+        gone = await roster.silent(session, queue, at, settings.lease)
+        at_work = roster.takers((await roster.workers(session)).values(), at, settings.lease)
         removed = select(ContainerRow.release_id).where(ContainerRow.health == GONE)
         wanted = (
             select(Release, Environment, Job)
@@ -54,6 +56,7 @@ def _all_removed(containers: Sequence[ContainerRow]) -> bool:
 
 async def _start(store: Store, release: Release, environment: Environment) -> None:
     async with store.transaction() as session:
-        run = await quiet.start_again(session, environment, release, quiet.LOST)
+        run = await quiet.start_again(session, environment, release, causes.LOST)
     if run is not None:
+        store.instruments.found("lost releases")
         log.warning("release lost", environment=environment.name, release=release.id, run=run)

@@ -16,10 +16,11 @@ from typing import Any
 import structlog
 from sqlmodel import col, select
 
-from bot.events import installation
-from bot.events.table import handled
+from bot.decisions.events import installation
+from bot.decisions.events.table import handled
 from bot.github.client import GitHubError, GitHubRefused
-from bot.github.forge import Attempt, GitHub, Webhook
+from bot.github.deliveries import Attempt, Webhook
+from bot.github.forge import GitHub
 from bot.github.hooks import webhook_url
 from bot.store.database import Store
 from bot.store.tables import Delivery, DeliveryState, Pull, Repository, Run
@@ -44,7 +45,7 @@ log = structlog.get_logger()
 async def sweep(store: Store, github: GitHub, settings: Settings) -> None:
     """Get what GitHub could not deliver since the last sweep; what fails now is left for the next."""
     try:
-        if (hook := github.app_hook()) is not None:
+        if (hook := github.deliveries.app_hook()) is not None:
             return await _sweep(store, github, hook, "deliveries:app")
         async with store.reading() as session:
             repositories = (await session.exec(select(Repository).where(Repository.inactive == ""))).all()
@@ -56,7 +57,7 @@ async def sweep(store: Store, github: GitHub, settings: Settings) -> None:
 
 async def _of_repository(store: Store, github: GitHub, repository: Repository, url: str) -> None:
     try:
-        for hook in await github.hooks_to(repository, url):
+        for hook in await github.deliveries.hooks_to(repository, url):
             await _sweep(store, github, hook, f"deliveries:{hook.path}")
     except GitHubRefused as error:  # the token may not look at hooks
         log.debug("hooks not seen", repository=repository.full_name, error=str(error))
@@ -66,9 +67,10 @@ async def _sweep(store: Store, github: GitHub, hook: Webhook, mark: str) -> None
     said = await marks.read(store, mark)
     oldest = now() - _KEPT
     since = max(oldest, datetime.fromisoformat(said) - _OVERLAP) if said else oldest
-    found = lost(await github.failed_attempts(hook, since), wanted)
+    found = lost(await github.deliveries.failed_attempts(hook, since), wanted)
     known = await _known(store, [missed.guid for missed in found])
     for missed in [one for one in found if one.guid not in known][:_MOST]:
+        store.instruments.found("missed deliveries")
         await _get(store, github, hook, missed)
         async with store.transaction() as session:
             await marks.move(session, mark, missed.last.at.isoformat())
@@ -117,13 +119,13 @@ async def _get(store: Store, github: GitHub, hook: Webhook, missed: Missed) -> N
     last = missed.last
     try:
         if not missed.tried_again and last.action not in _FETCHED.get(last.event, ()):
-            await github.redeliver(hook, last.id)
+            await github.deliveries.redeliver(hook, last.id)
             log.info("redelivery asked for", delivery=missed.guid, github_event=last.event)
             return
     except GitHubRefused as error:
         log.info("redelivery refused", delivery=missed.guid, error=str(error))
     try:
-        payload = await github.delivered(hook, last.id)
+        payload = await github.deliveries.delivered(hook, last.id)
     except GitHubRefused as error:
         log.warning("a missed delivery is gone", delivery=missed.guid, error=str(error))
         return

@@ -83,6 +83,7 @@ async def _closed(store: Store, repository: Repository, number: int) -> None:
         )
         row.open = False
         session.add(row)
+    store.instruments.found("orphans")
     log.info("a preview's pull request is closed", repository=repository.full_name, number=number)
 
 

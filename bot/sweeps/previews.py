@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 import structlog
 from sqlmodel import col, select
 
-from bot import lifecycle, plan, record
-from bot.decision import Cause, Decision
-from bot.events.installation import REMOVED
-from bot.events.repository import ARCHIVED, DELETED
+from bot.decisions import plan, record
+from bot.decisions.decision import Cause, Decision
+from bot.decisions.events.installation import REMOVED
+from bot.decisions.events.repository import ARCHIVED, DELETED
+from bot.jobs import lifecycle
 from bot.store.database import Store
 from bot.store.tables import Environment, Job, Pull, Repository
 from bot.sweeps import marks
@@ -59,6 +60,7 @@ async def _stop(store: Store, settings: Settings, repository: Repository, pull: 
         reason, run = await record.decision(
             session, repository, decision, marks.guid(), settings.worker_pool, settings.attempts
         )
+    store.instruments.found("previews")
     log.info("preview over", repository=repository.full_name, pull=pull.number, run=run, reason=reason)
 
 

@@ -6,8 +6,8 @@ import structlog
 from sqlalchemy import update
 from sqlmodel import col
 
-from bot.routing.places import environment_id
 from bot.routing.proxy import Proxy, ProxyDown
+from bot.routing.ways import environment_id
 from bot.store.database import Store
 from bot.store.tables import Environment
 

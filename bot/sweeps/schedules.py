@@ -1,15 +1,18 @@
-"""Schedules of `.blacktree.yml`: when one is due there is a delivery of our own making about it."""
+"""Schedules of `.blacktree.yml`, and tags that it follows: when one is due there is a delivery of ours."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import structlog
 
-from bot.cron import due
+from bot.decisions.cron import due
 from bot.github.client import GitHubError
 from bot.github.forge import GitHub
 from bot.store.database import Store
@@ -31,6 +34,7 @@ class _Known:
 
     head: str | None
     schedules: tuple[Schedule, ...]
+    followed: Mapping[str, str]  # images whose tag is followed, and when
     at: float
 
 
@@ -47,47 +51,52 @@ class Schedules:
         missed."""
         for repository in await marks.watched(self._store):
             try:
-                schedules = await self._of(repository)
+                known = await self._of(repository)
             except GitHubError as error:
                 log.warning("schedules not seen", repository=repository.full_name, error=str(error))
                 continue
-            for schedule in schedules:
-                await self._look(repository, schedule)
+            for schedule in known.schedules:
+                name = f"{schedule.cron}:{schedule.environment}:{schedule.branch or ''}"
+                told = schedule.model_dump(include={"cron", "environment", "branch"})
+                await self._look(repository, "schedule", name, schedule.cron, told)
+            for image, said in known.followed.items():
+                await self._look(repository, "follow", f"{said}:{image}", said, {"image": image})
 
-    async def _of(self, repository: Repository) -> tuple[Schedule, ...]:
-        """The repository's schedules; its last readable ones while its file is broken. Raises GitHubError."""
+    async def _of(self, repository: Repository) -> _Known:
+        """What the repository's file says; its last readable one while it is broken. Raises GitHubError."""
         known = self._known.get(repository.id)
         if known is not None and time.monotonic() - known.at < _FRESH:
-            return known.schedules
+            return known
         head = await self._github.branch_head(repository, repository.default_branch)
-        schedules = known.schedules if known else ()
+        schedules, followed = (known.schedules, known.followed) if known else ((), {})
         if known is None or head != known.head:
             try:
                 text = await self._github.file(repository, FILE, head) if head else None
-                schedules = tuple(parse(text).schedules)
+                said = await asyncio.to_thread(parse, text)
+                schedules = tuple(said.schedules)
+                followed = {name: one.follow for name, one in said.images.items() if one.follow}
             except ConfigError as error:
                 log.warning("schedules unreadable", repository=repository.full_name, error=str(error))
-        self._known[repository.id] = _Known(head, schedules, time.monotonic())
-        return schedules
+        self._known[repository.id] = _Known(head, schedules, followed, time.monotonic())
+        return self._known[repository.id]
 
-    async def _look(self, repository: Repository, schedule: Schedule) -> None:
-        name = f"schedule:{repository.id}:{schedule.cron}:{schedule.environment}:{schedule.branch or ''}"
+    async def _look(
+        self, repository: Repository, event: str, which: str, cron: str, told: Mapping[str, Any]
+    ) -> None:
+        name = f"{event}:{repository.id}:{which}"
         said, at = await marks.read(self._store, name), now()
-        fires = said is not None and due(schedule.cron, datetime.fromisoformat(said), at)
+        fires = said is not None and due(cron, datetime.fromisoformat(said), at)
         if said is not None and not fires:
             return
         async with self._store.transaction() as session:
             if fires:
-                session.add(_delivery(repository, schedule, at))
+                session.add(_delivery(repository, event, {**told, "at": at.isoformat()}))
             await marks.move(session, name, at.isoformat())
         if fires:
-            log.info("schedule due", repository=repository.full_name, cron=schedule.cron)
+            self._store.instruments.found("schedules")
+            log.info("schedule due", repository=repository.full_name, event_kind=event, cron=cron)
 
 
-def _delivery(repository: Repository, schedule: Schedule, at: datetime) -> Delivery:
-    payload = marks.surroundings(repository, marks.about(repository)) | {
-        "schedule": {**schedule.model_dump(include={"cron", "environment", "branch"}), "at": at.isoformat()}
-    }
-    return Delivery(
-        guid=marks.guid(), event="schedule", repository_id=repository.id, payload=json.dumps(payload)
-    )
+def _delivery(repository: Repository, event: str, told: Mapping[str, Any]) -> Delivery:
+    payload = marks.surroundings(repository, marks.about(repository)) | {event: told}
+    return Delivery(guid=marks.guid(), event=event, repository_id=repository.id, payload=json.dumps(payload))

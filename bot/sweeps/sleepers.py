@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlmodel import col, select
 
-from bot import quiet
+from bot.decisions import quiet
 from bot.routing.proxy import Proxy
 from bot.store.database import Store
 from bot.store.tables import Environment, Release, ReleaseState
@@ -49,6 +49,7 @@ class Sleepers:
         async with self._store.transaction() as session:
             run = await quiet.sleep(session, environment, release)
         if run is not None:
+            self._store.instruments.found("sleepers")
             log.info("preview sleeps", environment=environment.name, run=run)
 
 

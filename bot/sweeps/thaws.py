@@ -8,7 +8,7 @@ from datetime import datetime
 import structlog
 from sqlmodel import col, select
 
-from bot.effects import THAW
+from bot.decisions.effects import THAW
 from bot.store.database import Store
 from bot.store.tables import Delivery, Mark, Repository
 from bot.sweeps import marks
@@ -46,4 +46,5 @@ async def _thaw(store: Store, name: str, told: dict[str, str]) -> None:
             guid=marks.guid(), event="thaw", repository_id=repository.id, payload=json.dumps(payload)
         )
         session.add(delivery)
+    store.instruments.found("thaws")
     log.info("freeze over", repository=repository.full_name, environment=environment, ref=told["ref"])

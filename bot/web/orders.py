@@ -2,78 +2,105 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable
+import dataclasses
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
-from uuid import uuid4
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
+from sqlmodel import select
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from bot import admission, deploying, plan, quiet, record, releases
-from bot.commands.control import BACK_SOON, maintained
-from bot.decision import Cause, Decision, Refused
-from bot.deploying import Wanted
-from bot.events.desk import Desk
-from bot.events.forks import fork
-from bot.github.client import GitHubError
+from bot.decisions import admission, deploying, plan, quiet, record, tasks, updates
+from bot.decisions.commands.control import BACK_SOON, maintained
+from bot.decisions.decision import Cause, Decision, Effect, Refused
+from bot.decisions.deploying import Wanted
+from bot.decisions.desk import Desk
+from bot.decisions.forks import fork
+from bot.github.client import GitHubError, GitHubRefused
 from bot.github.forge import GitHub
+from bot.jobs import releases
 from bot.store.database import Store
-from bot.store.tables import Environment, Repository
-from bot.web.access import authorize, no_web_page
+from bot.store.tables import Environment, Repository, Run
+from bot.web.api.fields import Signed, Whole, Words
+from bot.web.api.models import Ordered, Said
+from bot.web.api.operation import Call, Operation, checked, whose
+from bot.web.guard import changed
 from bot.web.places import found
+from bot.web.problems import Refusal
+from bot.web.rules import Of, deploys
 from config.errors import ConfigError
 from config.settings import Settings
 
-_MOST_BODY = 64 * 1024  # bytes
-_KEY = "idempotency-key"
 
-Words = Annotated[str, Field(max_length=500)]
+class DeployBody(Signed):
+    """What is deployed."""
 
-
-class _Body(BaseModel):
-    """Who wants it, as that person says, and why: both are kept with the release."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    actor: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")] = "api"
-    why: Words = ""
+    release: Annotated[Whole | None, Field(description="else a preview's head, or the default branch's")] = (
+        None
+    )
+    pull: Annotated[Whole | None, Field(description="the head of this pull request")] = None
 
 
-class _Deploy(_Body):
-    release: int | None = None  # a preview's head, or the default branch's, if None
+class RollbackBody(Signed):
+    """What one goes back to."""
+
+    release: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=40,
+            pattern=r"^[^\x00]+$",
+            description="its number or commit; else the one before",
+        ),
+    ] = None
 
 
-class _Rollback(_Body):
-    release: str | None = Field(None, max_length=40, description="its number or commit; the one before")
+class UpdateBody(Signed):
+    """Which service."""
+
+    service: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00]+$")]
 
 
-class _Promote(_Body):
-    source: str = Field(alias="from", max_length=64)
+class PromoteBody(Signed):
+    """Whose images."""
+
+    source: Annotated[str, Field(alias="from", max_length=64, pattern=r"^[^\x00]+$")]
 
 
-class _Stop(_Body):
-    volumes: bool = False  # of a preview they go anyway
+class StopBody(Signed):
+    """Whether its services' data goes, too."""
+
+    volumes: Annotated[bool, Field(description="of a preview they go anyway")] = False
 
 
-class _Maintenance(_Body):
+class TaskBody(Signed):
+    """The path names the task."""
+
+
+class TaskWanted(TaskBody):
+    """With its name."""
+
+    task: Annotated[str, Field(max_length=300)]  # as long as a part of a path may be
+
+
+class MaintenanceBody(Signed):
+    """What visitors are told instead of seeing the app."""
+
     on: bool
     text: Words = ""
 
 
-class _Held(Exception):
-    """Gates hold what is asked for."""
+class Held(Exception):
+    """Gates hold what is asked for; `wants` is what somebody may approve of."""
 
-    def __init__(self, gates: list[str]) -> None:
+    def __init__(self, gates: list[str], wants: Sequence[Effect] = ()) -> None:
         super().__init__("; ".join(gates))
         self.gates = gates
+        self.wants = wants
 
 
-B = TypeVar("B", bound=_Body)
 Act = Callable[[Desk, Environment, Any, str], Awaitable[Decision]]
 
 
@@ -85,82 +112,141 @@ class Orders:
     github: GitHub
     settings: Settings
 
-    def routes(self) -> list[Route]:
+    def operations(self) -> list[Operation]:
+        wake = "/environments/{id:int}/wake"
         return [
-            self._order("deploys", _Deploy, _deploy),
-            self._order("rollback", _Rollback, _rollback),
-            self._order("promote", _Promote, _promote),
-            self._order("stop", _Stop, _stop),
-            self._order("maintenance", _Maintenance, _maintenance),
-            Route("/environments/{id:int}/wake", self.wake, methods=["POST"]),
+            *(self._order(name) for name in _ORDERS),
+            Operation(
+                "POST",
+                wake,
+                deploys(Of.ENVIRONMENT),
+                "Start a preview that sleeps",
+                self.wake,
+                Said,
+                status=202,
+                makes=True,
+            ),
         ]
 
-    async def wake(self, request: Request) -> Response:
-        """Start a preview that sleeps."""
-        environment, _ = await self._place(request)
+    async def wake(self, call: Call) -> Said:
+        environment, _ = await self._place(call.request)
         await quiet.wake(self.store, environment.id or 0)
-        return JSONResponse({"message": f"{environment.name} is being woken"}, status_code=202)
+        changed(call.request, f"woke {environment.name}")
+        return Said(message=f"{environment.name} is being woken")
 
-    def _order(self, name: str, body: type[B], act: Act) -> Route:
-        async def ordered(request: Request) -> Response:
-            environment, repository = await self._place(request)
-            said = await _read(request, body)
-            desk = Desk(self.github, self.store, repository, self.settings)
-            key = f"api:{environment.id}:{name}:{request.headers.get(_KEY) or uuid4().hex}"
+    def _order(self, name: str) -> Operation:
+        async def ordered(call: Call) -> Ordered:
             try:
-                made = await act(desk, environment, said, key)
-            except _Held as held:
-                return JSONResponse({"message": str(held), "held": held.gates}, status_code=409)
-            except (Refused, ConfigError) as error:
-                raise HTTPException(422, str(error)) from None
-            except GitHubError as error:
-                raise HTTPException(502, f"GitHub: {error}") from None
-            return await self._done(repository, made)
+                given = call.body
+                if name == "run":
+                    given = checked(TaskWanted, {**given.model_dump(), "task": call.path["task"]})
+                said, run = await self.done(call.request, name, given, "api", call.key)
+            except Held as held:
+                raise Refusal("held", str(held), held=held.gates) from None
+            return Ordered(message=said, run=run)
 
-        return Route(f"/environments/{{id:int}}/{name}", ordered, methods=["POST"])
+        body, _, summary = _ORDERS[name]
+        path = f"/environments/{{id:int}}/{'tasks/{task}/runs' if name == 'run' else name}"
+        body = TaskBody if name == "run" else body
+        return Operation(
+            "POST", path, deploys(Of.ENVIRONMENT), summary, ordered, Ordered, None, body, 202, makes=True
+        )
+
+    async def done(
+        self, request: Request, name: str, given: Any, by: str, key: str
+    ) -> tuple[str, int | None]:
+        """Do an order to the environment of the path, once for `by` and `key`; what is done, and its run.
+
+        Raises Held, HTTPException.
+        """
+        body, act, _ = _ORDERS[name]
+        environment, repository = await self._place(request)
+        said = given if isinstance(given, body) else checked(body, given)
+        done, run = await self.decided(
+            repository, lambda desk: act(desk, environment, said, f"{by}:{environment.id}:{name}:{key}")
+        )
+        changed(request, f"{environment.name}: {done}{whose(request, said)}", said.why)
+        return done, run
+
+    async def decided(
+        self, repository: Repository, act: Callable[[Desk], Awaitable[Decision]]
+    ) -> tuple[str, int | None]:
+        """Do what `act` decides; what is done, and its run. Raises Held, HTTPException."""
+        if repository.inactive:
+            raise Refusal("inactive", f"{repository.full_name} is {repository.inactive}")
+        desk = Desk(self.github, self.store, repository, self.settings)
+        try:
+            made = await act(desk)
+        except (Refused, ConfigError) as error:
+            raise HTTPException(422, str(error)) from None
+        except Held as held:
+            if held.wants:
+                await self._recorded(repository, Decision(str(held), effects=tuple(held.wants)))
+            raise
+        except GitHubRefused as error:
+            raise HTTPException(422, f"GitHub: {error}") from None
+        except GitHubError as error:
+            raise HTTPException(502, f"GitHub: {error}") from None
+        return await self._recorded(repository, made)
 
     async def _place(self, request: Request) -> tuple[Environment, Repository]:
-        authorize(request, self.settings.api_token)
-        no_web_page(request, self.settings.api_token)
         async with self.store.reading() as session:
             environment = await found(session, Environment, request)
             repository = await session.get_one(Repository, environment.repository_id)
         if repository.inactive:
-            raise HTTPException(409, f"{repository.full_name} is {repository.inactive}")
+            raise Refusal("inactive", f"{repository.full_name} is {repository.inactive}")
         return environment, repository
 
-    async def _done(self, repository: Repository, made: Decision) -> Response:
+    async def _recorded(self, repository: Repository, made: Decision) -> tuple[str, int | None]:
         settings = self.settings
         async with self.store.transaction() as session:
-            said, run = await record.decision(
+            return await record.decision(
                 session, repository, made, "", settings.worker_pool, settings.attempts
             )
-        return JSONResponse({"message": said, "run": run}, status_code=202)
 
 
-async def _deploy(desk: Desk, place: Environment, body: _Deploy, key: str) -> Decision:
+async def _deploy(desk: Desk, place: Environment, body: DeployBody, key: str) -> Decision:
+    if body.pull is not None and body.release is not None:
+        raise Refused("name a release or a pull, not both")
+    if body.pull is not None and body.pull != place.pull_number:
+        return await _pull(desk, place, body.pull, body, key)
     if body.release is not None:
         wanted = await deploying.release(desk, body.release, place.name, body.actor)
-        return await _gated(desk, wanted, "api deploy", body, key)
+        return await gated(desk, wanted, "api deploy", body, key)
     if place.pull_number is not None:
         return await _preview(desk, place.pull_number, body, key)
-    return await _gated(desk, await deploying.branch(desk, place.name, body.actor), "api deploy", body, key)
+    return await gated(desk, await deploying.branch(desk, place.name, body.actor), "api deploy", body, key)
 
 
-async def _rollback(desk: Desk, place: Environment, body: _Rollback, key: str) -> Decision:
+async def _pull(desk: Desk, place: Environment, number: int, body: DeployBody, key: str) -> Decision:
+    """A pull request's head, as `/deploy ENVIRONMENT` there does it."""
+    if place.pull_number is not None:
+        raise Refused(f"{place.name} is the preview of #{place.pull_number}, and shows its head alone")
+    head = await desk.github.pull(desk.repository, number)
+    if not head.open:
+        raise Refused(f"#{number} is closed")
+    if head.fork:
+        raise Refused("a fork's commit gets a preview only, after /approve; merge it to deploy it elsewhere")
+    wanted = await deploying.head(desk, head, place.name, body.actor, None)
+    made = await gated(desk, wanted, "api deploy", body, key)
+    assert made.cause is not None, "it is held, or runs"  # noqa: S101
+    return dataclasses.replace(made, cause=dataclasses.replace(made.cause, pull_number=number), pull=head)
+
+
+async def _rollback(desk: Desk, place: Environment, body: RollbackBody, key: str) -> Decision:
     wanted = await deploying.rollback(desk, place.name, body.release, body.actor)
-    return await _gated(desk, wanted, "api rollback", body, key)
+    return await gated(desk, wanted, "api rollback", body, key)
 
 
-async def _promote(desk: Desk, place: Environment, body: _Promote, key: str) -> Decision:
+async def _promote(desk: Desk, place: Environment, body: PromoteBody, key: str) -> Decision:
     wanted = await deploying.promotion(desk, body.source, place.name, body.actor)
-    return await _gated(desk, wanted, "api promote", body, key)
+    return await gated(desk, wanted, "api promote", body, key)
 
 
-async def _stop(desk: Desk, place: Environment, body: _Stop, key: str) -> Decision:
+async def _stop(desk: Desk, place: Environment, body: StopBody, key: str) -> Decision:
     held = [str(lock) for lock in await admission.locks(desk, place.name) if lock.owner != body.actor]
     if held:
-        raise _Held(held)
+        raise Held(held)
     async with desk.store.reading() as session:
         last = await releases.newest(session, desk.repository.id, place.name)
     if last is None:
@@ -170,22 +256,50 @@ async def _stop(desk: Desk, place: Environment, body: _Stop, key: str) -> Decisi
     return Decision(f"stops {place.name}", cause, (plan.stop(place.name, volumes=volumes),))
 
 
-async def _maintenance(desk: Desk, place: Environment, body: _Maintenance, _key: str) -> Decision:
+async def _run(desk: Desk, place: Environment, body: TaskWanted, key: str) -> Decision:
+    """A task, as /run does it. Raises Held.
+
+    One that this very order has begun hinders no repetition of it: that is answered as before.
+    """
+    key, said = f"{key}:{body.task}", f"runs {body.task} in {place.name}"
+    async with desk.store.reading() as session:
+        done = (await session.exec(select(Run).where(Run.cause_key == key))).first()
+    if done is not None:
+        return Decision(said, Cause(done.cause, key, done.ref, done.sha, done.actor))
+    wanted = await tasks.wanted(desk, body.task, place.name, body.actor)
+    made = await gated(desk, wanted, "api run", body, key)
+    assert made.cause is not None, "it is held, or runs"  # noqa: S101
+    cause = dataclasses.replace(made.cause, fork=wanted.fork)
+    return dataclasses.replace(made, reason=said, cause=cause)
+
+
+async def _update(desk: Desk, place: Environment, body: UpdateBody, key: str) -> Decision:
+    """A service, as /update does it. Raises Held."""
+    wanted = await updates.wanted(desk, place.name, body.service, body.actor)
+    made = await gated(desk, wanted, "api update", body, f"{key}:{body.service}")
+    assert made.cause is not None, "it is held, or runs"  # noqa: S101
+    cause = dataclasses.replace(made.cause, fork=bool(wanted.jobs[0].spec.get("fork")))
+    return dataclasses.replace(made, reason=f"updates {body.service} of {place.name}", cause=cause)
+
+
+async def _maintenance(desk: Desk, place: Environment, body: MaintenanceBody, _key: str) -> Decision:
     effect = await maintained(desk, place.name, (body.text or BACK_SOON) if body.on else "")
     return Decision(f"{place.name} is {'in maintenance' if body.on else 'open'}", effects=(effect,))
 
 
-async def _gated(desk: Desk, wanted: Wanted, kind: str, body: _Body, key: str) -> Decision:
-    """Run what is wanted, if every gate is open. Raises _Held."""
+async def gated(desk: Desk, wanted: Wanted, kind: str, body: Signed, key: str) -> Decision:
+    """Run what is wanted, if every gate is open. Raises Held."""
     found = await admission.holding(desk, wanted.wish, wanted.holds)
-    if hard := [str(closed) for closed in found if not closed.warning]:
-        raise _Held(hard)
     cause = Cause(kind, key, wanted.ref, wanted.sha, body.actor)
+    if hard := [closed for closed in found if not closed.warning]:
+        whose = dataclasses.replace(cause, pull_number=wanted.wish.pull)
+        wants = admission.wanted(hard, wanted.wish.environment, whose, wanted.release)
+        raise Held([str(closed) for closed in hard], wants)
     said = f"deploys {wanted.sha[:7]} to {wanted.wish.environment}"
     return Decision(said, cause, tuple(deploying.because(job, body.why) for job in wanted.jobs))
 
 
-async def _preview(desk: Desk, number: int, body: _Body, key: str) -> Decision:
+async def _preview(desk: Desk, number: int, body: Signed, key: str) -> Decision:
     """A pull request's head, as /redeploy does it."""
     head = await desk.github.pull(desk.repository, number)
     if not head.open:
@@ -202,18 +316,12 @@ async def _preview(desk: Desk, number: int, body: _Body, key: str) -> Decision:
     return Decision(f"runs {head.sha[:7]} of #{number}", cause, tuple(jobs), pull=head, waiting="")
 
 
-async def _read(request: Request, body: type[B]) -> B:
-    """The request's body, which may be empty. Raises HTTPException."""
-    raw = bytearray()
-    async for part in request.stream():
-        raw += part
-        if len(raw) > _MOST_BODY:
-            raise HTTPException(413, f"the body is larger than {_MOST_BODY} bytes")
-    try:
-        return body.model_validate(json.loads(bytes(raw)) if raw else {})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the body"
-        raise HTTPException(400, f"{where}: {first['msg']}") from None
-    except (ValueError, RecursionError):
-        raise HTTPException(400, "the body is not JSON") from None
+_ORDERS: dict[str, tuple[type[Signed], Act, str]] = {
+    "deploys": (DeployBody, _deploy, "Deploy to an environment"),
+    "rollback": (RollbackBody, _rollback, "Deploy an earlier release again, with its settings"),
+    "promote": (PromoteBody, _promote, "Deploy the very images that another environment runs"),
+    "stop": (StopBody, _stop, "Remove what an environment runs"),
+    "run": (TaskWanted, _run, "Run a task once, in what is live"),
+    "update": (UpdateBody, _update, "Have a service run what its tag is now"),
+    "maintenance": (MaintenanceBody, _maintenance, "Close an environment to visitors, or open it"),
+}

@@ -13,6 +13,7 @@ import json
 import re
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -27,13 +28,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from bot.credentials import MadeApp, keep
-from bot.github.auth import ASKED
+from bot.github.auth import ASKED, WITH_CHECKS
 from bot.github.client import Client, GitHubError, GitHubRefused, GitHubUnavailable
 from bot.github.hooks import EVENTS, out_of_reach, webhook_url
-from bot.vault import Vault
+from bot.github.people import CALLBACK
+from bot.secrets.credentials import MadeApp, keep
+from bot.secrets.vault import Vault
 from config.errors import ConfigError
 from config.settings import Settings
+from config.trust import trusted
 
 _STATE_LIFE = 60 * 60  # seconds; GitHub's codes live as long
 _MOST_STATES = 20  # a page that is opened more often than that forgets its oldest form
@@ -79,6 +82,7 @@ class Setup:
         """The setup, health, and a receiver that asks GitHub to come again."""
         return Starlette(
             routes=[
+                Route("/", _not_yet),
                 Route("/setup", self.page),
                 Route("/setup/done", self.back),
                 Route("/webhooks/github", _not_yet, methods=["POST"]),
@@ -104,9 +108,11 @@ class Setup:
             github=urlsplit(self._settings.github_url).netloc,
             action=self._action(organization),
             manifest=json.dumps(manifest(self.base)),
+            with_checks=json.dumps(manifest(self.base, WITH_CHECKS)),
             organization=organization,
             token=self._token,
             permissions=ASKED,
+            more={name: level for name, level in WITH_CHECKS.items() if level != ASKED[name]},
             events=EVENTS,
         )
 
@@ -149,7 +155,7 @@ class Setup:
         return app
 
     async def _asked(self, code: str) -> Any:
-        async with httpx2.AsyncClient(timeout=_TIMEOUT, follow_redirects=False) as http:
+        async with httpx2.AsyncClient(verify=trusted(), timeout=_TIMEOUT, follow_redirects=False) as http:
             client = Client(http, self._settings.github_api_url)
             return await client.post("/app-manifests/{code}/conversions", {"code": code}, data=b"")
 
@@ -188,16 +194,17 @@ class Setup:
         return HTMLResponse(page, status, headers)
 
 
-def manifest(base: str) -> dict[str, Any]:
-    """The App that an instance at `base` needs: https://docs.github.com/apps/sharing-github-apps."""
+def manifest(base: str, permissions: Mapping[str, str] = ASKED) -> dict[str, Any]:
+    """The App of an instance at `base`: https://docs.github.com/apps/sharing-github-apps."""
     return {
         "name": f"Blacktree {urlsplit(base).hostname}"[:_MOST_NAME].rstrip(" .-"),
         "url": base,
         "description": "Builds and deploys what is pushed.",
         "hook_attributes": {"url": webhook_url(base), "active": True},
         "redirect_url": f"{base}/setup/done",
+        "callback_urls": [f"{base}{CALLBACK}"],
         "public": False,
-        "default_permissions": dict(ASKED),
+        "default_permissions": dict(permissions),
         "default_events": list(EVENTS),
     }
 

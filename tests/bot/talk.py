@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from sqlmodel import col, select
 
 from bot.main import bot
+from bot.secrets import api_token
 from bot.store.database import Store
 from bot.store.tables import CommandRow, CommandState, Delivery, Job, Lock, Pull, Run
 from config.settings import Settings
+from config.trust import trusted
 from tests.github import GitHub, Repository, User, WorkTree
 from workers.contract.memory import MemoryQueue
 
@@ -33,6 +36,8 @@ class Talk:
     store: Store
     first: str  # the repository's first commit
     queue: MemoryQueue
+    api: httpx2.AsyncClient  # of whoever has the token
+    folder: Path  # the bot's
 
     async def push(self, files: dict[str, str | None], branch: str = "main", message: str = "Change") -> str:
         sha = await self.work.commit(files, message=message)
@@ -158,15 +163,16 @@ class Talk:
 
 @asynccontextmanager
 async def talking(
-    folder: Path, github: GitHub, files: dict[str, str | bytes] | None = None
+    folder: Path, github: GitHub, files: dict[str, str | bytes] | None = None, **more: Any
 ) -> AsyncIterator[Talk]:
-    """A repository acme/shop in which ada may write, and a bot that looks after it."""
+    """A repository acme/shop in which ada may write, and a bot, with `more` settings, that looks after it."""
     ada = github.user("ada")
     shop = await github.create_repository(
         "acme/shop", {"Dockerfile": DOCKERFILE, **(files or {})}, collaborators={"ada": "write"}
     )
     github.install_app(shop)
     settings = Settings(
+        **more,
         data_dir=folder / "bot",
         port=0,
         proxy="none",
@@ -182,4 +188,6 @@ async def talking(
         Store.opened(settings.store_url) as store,
     ):
         github.app.hook_url = f"{url}/webhooks/github"
-        yield Talk(github, shop, ada, work, store, await work.head(), queue)
+        bearer = {"authorization": f"Bearer {api_token.found(settings)}"}
+        async with httpx2.AsyncClient(verify=trusted(), base_url=f"{url}/api/v1", headers=bearer) as api:
+            yield Talk(github, shop, ada, work, store, await work.head(), queue, api, settings.data_dir)

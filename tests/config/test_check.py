@@ -64,7 +64,19 @@ def test_a_folder_without_a_file_has_the_defaults(checkout: Path) -> None:
     assert run("check")[0] == 0
 
     (checkout / "Dockerfile").unlink()
-    assert run("check") == (1, [".blacktree.yml: images.app.dockerfile: there is no file Dockerfile"])
+    code, (told,) = run("check")
+    said = ".blacktree.yml: images.app.dockerfile: there is no file Dockerfile, and none can be made: what"
+    assert (code, told[: len(said)]) == (1, said)
+    assert told.endswith("index.html: write a Dockerfile")
+
+
+def test_a_dockerfile_that_a_worker_makes_is_none_that_is_missing(checkout: Path) -> None:
+    (checkout / "Dockerfile").unlink()
+    (checkout / "index.html").write_text("hello")
+
+    assert run("check")[0] == 0
+    write(checkout, "images: {a: {dockerfile: docker/prod}}\n")
+    assert run("check")[0] == 1
 
 
 @pytest.mark.parametrize(
@@ -110,3 +122,37 @@ def test_the_schema_is_printed() -> None:
 
     assert code == 0
     assert json.loads("\n".join(lines)) == schema()
+
+
+def test_what_a_worker_makes_no_dockerfile_for_is_no_fine_folder(checkout: Path) -> None:
+    (checkout / "Dockerfile").unlink()
+    (checkout / "package.json").write_text('{"scripts": {"start": "node x"}}')
+    assert run("check") == (0, [".: no .blacktree.yml, the defaults fit"])
+
+    (checkout / "Dockerfile.dev").touch()
+    assert run("check") == (
+        1,
+        [
+            ".blacktree.yml: images.app.dockerfile: there is no file Dockerfile, but Dockerfile.dev: name it"
+            " as `dockerfile`, or rename it"
+        ],
+    )
+    (checkout / "Dockerfile.dev").unlink()
+    (checkout / "Dockerfile").mkdir()
+    assert run("check") == (
+        1,
+        [
+            ".blacktree.yml: images.app.dockerfile: Dockerfile is no file: a folder, or a link to what is not"
+            " there"
+        ],
+    )
+
+
+def test_each_line_about_another_folder_says_which(checkout: Path) -> None:
+    (checkout / "compose.yaml").write_text(
+        "services:\n  web: {build: ., volumes: ['./a/./b:/c', tmpfs:/d]}\n"
+    )
+    code, lines = run("check", str(checkout))
+    assert code == 1
+    assert all(line.startswith(f"{checkout}/compose.yaml:2: ") for line in lines)
+    assert "./a/./b of a host" in lines[0]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from config.globs import glob
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from config.globs import Globs, glob
 
 
 @pytest.mark.parametrize(
@@ -39,3 +43,29 @@ def test_a_pattern_fits(pattern: str, path: str, fits: bool) -> None:
 
 def test_no_pattern_takes_long() -> None:
     assert not glob("**/a*" * 50 + "b", "a/" * 1000)
+
+
+def slowly(tokens: list[str], path: str) -> bool:
+    """The same, as one would say it."""
+    if not tokens:
+        return path == "" or path.startswith("/")
+    first, rest = tokens[0], tokens[1:]
+    if first == "**":
+        without = rest[1:] if rest[:1] == ["/"] else rest
+        return any(slowly(rest, path[at:]) or slowly(without, path[at:]) for at in range(len(path) + 1))
+    if first == "*":
+        return any(slowly(rest, path[at:]) for at in range(len(path.partition("/")[0]) + 1))
+    if path == "" or (first == "?" and path[0] == "/"):
+        return False
+    return first in ("?", path[0]) and slowly(rest, path[1:])
+
+
+patterns = st.text("ab/*?", min_size=1, max_size=7).filter(lambda pattern: "***" not in pattern)
+
+
+@settings(max_examples=500, deadline=None, database=None, derandomize=True)
+@given(st.lists(patterns, max_size=3), st.text("ab/", max_size=6))
+def test_many_patterns_at_once_fit_what_each_of_them_does_by_itself(many: list[str], path: str) -> None:
+    each = [slowly(re.findall(r"\*\*|.", pattern.strip("/")), path) for pattern in many]
+
+    assert Globs(many).fits(path) is any(each)

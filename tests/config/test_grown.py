@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from config.authority import strangers
 from config.errors import ConfigError
-from config.repository import Environment, Repository, forbidden, merged_for_fork, parse
+from config.repository import Environment, Repository, forbidden, parse
 from config.tags import Names, image_tags
 
 
@@ -107,6 +108,9 @@ def test_the_nearest_key_is_told_at_every_depth(text: str, told: str) -> None:
         ("schedules: [{cron: '0 4 * * *'}]", "schedules.0.environment: "),
         ("retries: 11", "retries: "),
         ("concurrency: both", "concurrency: "),
+        ("jobs: 0", "jobs: "),
+        ("images: {a: {runs_on: [a+b]}}", "images.a.runs_on.0: must be a label"),
+        ("environments: {a: {runs_on: [GPU]}}", "environments.a.runs_on.0: must be a label"),
         ("pool: two words", "pool: "),
     ],
 )
@@ -172,6 +176,9 @@ def test_a_bomb_of_aliases_behind_a_key_for_anchors_is_refused_quickly() -> None
         ("on: [tag]", "main", False),
         ("on: [command]", "main", False),
         ("on: []", "main", False),
+        ("branches: ['**']", "any/branch", True),
+        ("branches: ['**']", "gh-readonly-queue/main/pr-1-0123", False),
+        ("branch: gh-readonly-queue/main/pr-1-0123", "gh-readonly-queue/main/pr-1-0123", False),
     ],
 )
 def test_a_push_reaches_an_environment(keys: str, branch: str, reached: bool) -> None:
@@ -241,15 +248,23 @@ SHA = "0123456789" * 4
         ("{version}", {"tag": "nightly"}, []),
         ("pr-{pr}", {"pr": 7}, ["pr-7"]),
         ("{short_sha}", {}, [SHA[:7]]),
-        ("{branch}", {"branch": "..."}, []),
+        ("{branch}", {"branch": "日本"}, ["branch"]),
         ("{branch}", {"branch": "b" * 300}, ["b" * 128]),
         ("latest", {}, ["latest"]),
+        # What is not merged moves no tag that is another's.
+        ("latest", {"pr": 7}, []),
+        ("{branch}", {"pr": 7, "branch": "latest"}, []),
+        ("{short_sha}", {"pr": 7}, []),
+        ("at-{sha}", {"pr": 7}, [f"at-{SHA}"]),
+        ("latest", {"queued": True}, []),
+        ("at-{sha}", {"queued": True}, [f"at-{SHA}"]),
     ],
 )
 def test_a_template_makes_a_valid_tag_or_none(
     template: str, names: dict[str, object], made: list[str]
 ) -> None:
-    assert image_tags([template], Names(SHA, "main", **names)) == [SHA, *made]  # type: ignore[arg-type]
+    named = Names(SHA, "main", default_branch=names.get("branch"), **names)  # type: ignore[arg-type]
+    assert image_tags([template], named) == [SHA, *made]
 
 
 BASE = """
@@ -265,37 +280,44 @@ HEAD = """
 images:
   app: {context: web, dockerfile: D, target: t, args: {A: b}, test: [ls], paths: [web], tags: [evil],
         registries: [evil.example], secrets: [STOLEN], timeout: 86400, platforms: [linux/arm64],
-        ssh: STOLEN, cache: false, pull: true, limits: {memory: 99g, cpus: 64}}
-  evil: {}
+        ssh: STOLEN, runs_on: [gpu], cache: false, pull: true, limits: {memory: 99g, cpus: 64}}
+  evil: {from: evil.example/app, tag: ["{branch}", "{sha}"], check: theirs}
+  followed: {from: evil.example/app, tag: stable, follow: "* * * * *"}
 environments:
   production: {image: app, privileged: true, host_network: true, secrets: [STOLEN]}
 checkout: {depth: 9, submodules: true, lfs: true, sparse: [web]}
 pool: production
 fork_pool: production
 retries: 10
+jobs: 9
 concurrency: queue
 schedules: [{cron: "* * * * *", environment: production}]
 notifications: {statuses: false}
+logs: {drain: "https://evil.example"}
 """
 
 
 def test_a_fork_says_only_how_images_of_the_base_are_built() -> None:
     base, head = parse(BASE), parse(HEAD)
 
-    merged = merged_for_fork(base, head)
+    merged = strangers(base, head)
 
     own = {"context", "dockerfile", "target", "args", "test", "paths"}
     assert merged.images["app"].model_dump(include=own) == head.images["app"].model_dump(include=own)
     assert merged.images["app"].model_dump(exclude=own) == base.images["app"].model_dump(exclude=own)
     assert merged.images["jobs"] == base.images["jobs"]
     assert set(merged.images) == {"app", "jobs"}
+    instead = HEAD.replace("  app: {", "  was: {").replace("  evil: {", "  app: {")
+    theirs = strangers(base, parse(instead.replace("  followed: {", "  jobs: {"))).images
+    assert {name: image.source for name, image in theirs.items()} == {"app": None, "jobs": None}
     assert merged.model_dump(exclude={"images"}) == base.model_dump(exclude={"images"})
 
 
 def test_every_key_of_an_image_and_of_the_file_is_either_the_forks_or_the_bases() -> None:
     # A new key must be put on one side on purpose: this test then has it in HEAD.
     head = parse(HEAD)
-    assert head.images["app"].model_fields_set == set(type(head.images["app"]).model_fields)
+    said = {key for image in head.images.values() for key in image.model_fields_set}
+    assert said == set(type(head.images["app"]).model_fields)
     assert head.model_fields_set == set(Repository.model_fields)
 
 
@@ -303,7 +325,8 @@ def test_every_key_of_an_image_and_of_the_file_is_either_the_forks_or_the_bases(
     ("registry", "pushes", "refused"),
     [
         ("ghcr.io/acme", ["ghcr.io/acme"], False),
-        ("ghcr.io/acme/shop", ["docker.io/acme", "ghcr.io/acme"], False),
+        ("ghcr.io/acme", ["docker.io/acme", "ghcr.io/acme"], False),
+        ("ghcr.io/acme/shop", ["docker.io/acme", "ghcr.io/acme"], True),
         ("ghcr.io/acmeevil", ["ghcr.io/acme"], True),
         ("ghcr.io", ["ghcr.io/acme"], True),
         ("ghcr.io/acme", [], True),

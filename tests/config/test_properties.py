@@ -10,10 +10,30 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 from ruamel.yaml import YAML
 
+from config import repository
+from config.channels import Channel
 from config.errors import ConfigError
-from config.repository import Environment, Gates, Image, Repository, Schedule, parse
+from config.repository import (
+    BuildLimits,
+    Checkout,
+    Environment,
+    Freeze,
+    Gates,
+    Health,
+    Image,
+    Limits,
+    Logs,
+    Notifications,
+    Process,
+    Repository,
+    Schedule,
+    Service,
+    Task,
+    parse,
+)
 
 FILE = """\
 x-env: &env {LEVEL: info}
@@ -57,6 +77,12 @@ def dumped(data: Any) -> str:
     return out.getvalue()
 
 
+# What pydantic, libyaml and Python say in such cases; and what is said of an error that has no words of ours.
+LIBRARYS = re.compile(
+    r"Input should|[Vv]alue error|Field required|Extra inputs|pydantic|\bexpected\b|while (parsing|scanning)"
+    r"|found (char|un)"
+    r"|not allowed in this context|invalid literal|could not|constrained|Traceback|Errno|does not fit here"
+)
 FAULT = re.compile(r"\.blacktree\.yml(?::([1-9][0-9]*))?: \S.*")
 
 
@@ -70,6 +96,7 @@ def parsed(text: str, *, lined: bool = False) -> Repository | None:
     for line in told:
         fault = FAULT.fullmatch(line)
         assert fault, line
+        assert not LIBRARYS.search(line), line
         assert int(fault[1]) <= last if fault[1] else not lined, line
     return None
 
@@ -90,6 +117,66 @@ def test_any_punctuation_is_a_file_or_a_fault(text: str) -> None:
 @given(structures)
 def test_any_yaml_is_a_file_or_a_fault(data: Any) -> None:
     parsed(dumped(data))
+
+
+def within(part: type[BaseModel], values: Any) -> dict[str, Any]:
+    """A file with these values of that part."""
+    freeze = {"environments": {"production": {"freeze": [values]}}}
+    deep = {
+        Repository: values,
+        Image: {"images": {"app": values}},
+        repository.Test: {"images": {"app": {"test": values}}},
+        BuildLimits: {"images": {"app": {"limits": values}}},
+        Environment: {"environments": {"production": values}},
+        Health: {"environments": {"production": {"health": values}}},
+        Service: {
+            "environments": {"production": {"services": {"db": {"image": "postgres:17", **(values or {})}}}}
+        },
+        repository.Backup: {
+            "environments": {"production": {"services": {"db": {"image": "a", "backup": values}}}}
+        },
+        repository.Seed: {"environments": {"preview": {"services": {"db": {"image": "a", "seed": values}}}}},
+        Limits: {"environments": {"production": {"limits": values}}},
+        Process: {"environments": {"production": {"processes": {"web": values}}}},
+        Task: {"environments": {"production": {"tasks": {"nightly": values}}}},
+        Gates: {"environments": {"production": {"gates": values}}},
+        Freeze: freeze,
+        Checkout: {"checkout": values},
+        Schedule: {"schedules": [values]},
+        Notifications: {"notifications": values},
+        Channel: {"notifications": {"channels": {"team": values}}},
+        Logs: {"logs": values},
+    }
+    return dict(deep[part])
+
+
+PARTS = [one for one in vars(repository).values() if isinstance(one, type) and issubclass(one, BaseModel)]
+
+
+@pytest.mark.parametrize("part", [one for one in PARTS if one.model_fields], ids=lambda one: one.__name__)
+def test_any_value_of_any_key_is_taken_or_told_in_our_words(part: type[BaseModel]) -> None:
+    odd: list[Any] = [
+        None,
+        True,
+        -1,
+        10**30,
+        1.5,
+        "",
+        "x",
+        "\t",
+        "a" * 9_000,
+        [],
+        ["x"],
+        [["x"]],
+        [None],
+        {},
+        {"x": "y"},
+    ]
+    odd += [dict.fromkeys("x"), dict.fromkeys([""]), {"A": "b\r\nc"}]
+    odd += [["a"] * 300, {f"a{n}": "/b" for n in range(300)}]
+    for key, field in part.model_fields.items():
+        for value in odd:
+            parsed(json.dumps(within(part, {field.alias or key: value})))  # JSON is YAML
 
 
 @quick
@@ -118,7 +205,7 @@ words = st.text(
 )
 images = st.builds(
     Image,
-    target=st.none() | words,
+    target=st.none() | st.sampled_from(["runtime", "build-2"]),
     args=st.dictionaries(st.sampled_from(["A", "B_2", "_c"]), words, max_size=3),
     timeout=st.integers(1, 86_400),
     platforms=st.lists(st.sampled_from(["linux/amd64", "linux/arm/v7"]), max_size=2),

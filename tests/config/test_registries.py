@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from config.errors import ConfigError
-from config.registries import IDENTITY_TOKEN, Login, canonical, parse_auths, split
-from config.settings import load
+from config.registries import IDENTITY_TOKEN, Login, canonical, identity, is_nearby, parse_auths, split
+from config.sources import load
 
 SECRET = "hunter2-do-not-show"
 
@@ -41,6 +41,72 @@ def test_a_prefix_names_a_host_or_means_docker_hub(name: str, host: str, rest: s
 )
 def test_a_host_has_one_name(host: str, name: str) -> None:
     assert canonical(host) == name
+
+
+@pytest.mark.parametrize(
+    ("same", "names"),
+    [
+        (
+            "localhost:5000/a/b",
+            [
+                "localhost:5000", "LOCALHOST:5000", "127.0.0.1:5000", "127.1.2.3:5000", "127.1:5000",
+                "0x7f.1:5000", "2130706433:5000", "[::1]:5000", "[0:0::1]:5000", "[::ffff:7f00:1]:5000",
+                "0.0.0.0:5000", "[::]:5000", "registry.localhost:5000", "localhost:05000",
+            ],
+        ),
+        ("localhost/a/b", ["localhost:80", "127.0.0.1", "[::1]:443", "127.0.0.2:80"]),
+        ("ghcr.io/a/b", ["ghcr.io", "GHCR.io:443", "ghcr.io:80"]),
+        ("docker.io/a/b", ["", "docker.io", "index.docker.io:443", "registry-1.docker.io"]),
+        ("10.0.0.7:5000/a/b", ["10.0.0.7:5000", "10.7:5000"]),
+        ("[fd00::1]/a/b", ["[fd00:0::1]", "[FD00::1]:443"]),
+        ("public.ecr.aws/a/b", ["public.ecr.aws", "ecr-public.aws.com"]),
+        (
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com/a/b",
+            [
+                "123456789012.dkr.ecr.eu-west-1.amazonaws.com:443", "123456789012.dkr-ecr.eu-west-1.on.aws",
+                "123456789012.dkr.ecr-fips.eu-west-1.amazonaws.com",
+                "123456789012.dkr-ecr-fips.eu-west-1.on.aws",
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_all_names_of_one_registry_are_one(same: str, names: list[str]) -> None:
+    assert {identity(f"{name}/a/b".lstrip("/")) for name in names} == {same}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "localhost:5001/a", "10.0.0.7:5000/a", "localhost.example.com:5000/a", "127.0.0.1.example.com:5000/a",
+        "223456789012.dkr.ecr.eu-west-1.amazonaws.com/a", "123456789012.dkr.ecr.eu-west-2.amazonaws.com/a",
+    ],
+)  # fmt: skip
+def test_other_registries_stay_others(other: str) -> None:
+    here = ("localhost:5000/a", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/a")
+    assert identity(other) == other
+    assert other not in {identity(name) for name in here}
+
+
+@pytest.mark.parametrize(
+    ("host", "nearby"),
+    [
+        ("localhost:5000", True), ("127.0.0.1:5000", True), ("[::1]:5000", True), ("10.0.0.7", True),
+        ("172.17.0.1:5000", True), ("192.168.1.9:5000", True), ("169.254.169.254", True),
+        ("100.64.0.1", True),
+        ("[fd00::1]:5000", True), ("[fe80::1]", True), ("[::ffff:a00:7]", True), ("0.0.0.0:5000", True),
+        ("10.7:5000", True), ("x.localhost", True), ("ghcr.io", False), ("docker.io", False),
+        ("1.1.1.1:5000", False), ("[2606:4700::1111]", False), ("registry.example.com:5000", False),
+    ],
+)  # fmt: skip
+def test_a_host_is_nearby_by_its_name_or_its_address(host: str, nearby: bool) -> None:
+    assert is_nearby(host) is nearby
+
+
+def test_no_prefix_lies_below_another_by_whatever_name_its_registry_goes() -> None:
+    given = {"BLACKTREE_REGISTRY": "localhost:5000", "BLACKTREE_PUSH_REGISTRIES": "127.0.0.1:5000/acme"}
+
+    with pytest.raises(ConfigError, match=r"127\.0\.0\.1:5000/acme lies below localhost:5000"):
+        load(given)
 
 
 @pytest.mark.parametrize(

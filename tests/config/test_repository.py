@@ -94,9 +94,7 @@ def test_what_is_not_yaml_is_told_with_its_line(text: str, place: str) -> None:
     assert "\n" not in said
 
 
-@pytest.mark.parametrize(
-    "text", ["- a\n- b\n", "just words\n", "42\n", "2020-01-01\n", "!!binary aGVsbG8=\n", "true\n"]
-)
+@pytest.mark.parametrize("text", ["- a\n- b\n", "just words\n", "42\n", "2020-01-01\n", "true\n"])
 def test_a_file_that_is_no_mapping_is_refused(text: str) -> None:
     assert complaint(text).startswith(
         ".blacktree.yml:1: must be a mapping with the keys images, environments"
@@ -110,14 +108,10 @@ def test_a_file_that_is_no_mapping_is_refused(text: str) -> None:
         "? [a, b]\n: c\n",
         "images: 1\n",
         "images: [a]\n",
-        "images: {1: {}}\n",
-        "images: {app: }\n",
         "images: {}\n",
         "images: {? [a] : {}}\n",
         "images: &a {app: *a}\n",
-        "environments: {production: {env: {a: 1}}}\n",
         "environments: {production: {env: {a-b: x}}}\n",
-        "environments: {production: {command: ls}}\n",
         "environments: {production: {port: 0}}\n",
         "environments: {production: {limits: {cpus: .nan}}}\n",
         "environments: {production: {limits: {cpus: .inf}}}\n",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping
@@ -66,6 +67,7 @@ class Bot:
             "WORKER_NAME": self.name,
             "DRAIN": "3",
             "SHUTDOWN": "2",
+            "FIREWALL": "false",
         }
         return _others(os.environ) | {f"BLACKTREE_{name}": value for name, value in settings.items()}
 
@@ -112,8 +114,17 @@ class Bot:
         return run
 
     async def _get(self, path: str) -> httpx2.Response:
-        answer = await self._http.get(f"{self.url}/api/v1{path}")
+        answer = await self._http.get(f"{self.url}/api/v1{path}", auth=("", self.token()))
         return answer.raise_for_status()
+
+    def token(self) -> str:
+        """The API's, which it made at its start."""
+        return (self.data / "api.token").read_text().strip()
+
+    def sign_in(self) -> str:
+        """The link that it logged at its first start: it signs a browser in to the pages, once."""
+        found = re.findall(r"http\S+/sign-in\?code=[\w-]+", self.log.read_text(errors="replace"))
+        return found[0] if found else f"{self.url}/sign-in"
 
     async def _is_ready(self) -> bool:
         assert self._child is not None

@@ -24,6 +24,7 @@ async def invitation(
     await work.git("config", "user.name", developer.login)
     await work.git("config", "user.email", developer.email)
     header = _secret(folder / "github-header", f"Authorization: Bearer {developer.token}")
+    api = _secret(folder / "api-header", f"Authorization: Bearer {bot.token()}")
     comments = f"{github.api_url}/repos/acme/hello/issues/{seen.number}/comments"
     body = shlex.quote(json.dumps({"body": "/redeploy"}))
     edit = f"sed -i 's/Hello/Good morning/' {PAGE} && git commit -qam 'Good morning' && git push"
@@ -31,6 +32,8 @@ async def invitation(
         "",
         "[bold green]All of it is up.[/] Try:",
         "",
+        "  [dim]# the pages, where you see all of it: a link that signs your browser in, once[/]",
+        f"  {bot.sign_in()}",
         "  [dim]# production, and the pull request's preview[/]",
         f"  curl {seen.production_url}",
         f"  curl {seen.preview_url}",
@@ -41,8 +44,8 @@ async def invitation(
         "  [dim]# a command on the pull request[/]",
         f"  curl -H @{header} -d {escape(body)} {comments}",
         "  [dim]# what ran, what runs where, and the log of the bot and its worker[/]",
-        f"  curl {bot.url}/api/v1/runs",
-        f"  curl {bot.url}/api/v1/environments",
+        f"  curl -H @{api} {bot.url}/api/v1/runs",
+        f"  curl -H @{api} {bot.url}/api/v1/environments",
         f"  tail -f {bot.log}",
         "",
         "[bold]Ctrl-C[/] ends it and leaves nothing behind.",

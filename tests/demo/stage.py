@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx2
 
+from config.trust import trusted
 from tests.demo import checks, processes
 from tests.demo.base import BASE
 from tests.demo.bot import Bot
@@ -35,7 +36,10 @@ async def demo(*, once: bool) -> int:
     """The whole of it; returns the exit code."""
     folder = Path(tempfile.mkdtemp(prefix="blacktree-demo-"))
     try:
-        async with GitHub.running(folder / "github") as github, httpx2.AsyncClient(trust_env=False) as http:
+        async with (
+            GitHub.running(folder / "github") as github,
+            httpx2.AsyncClient(verify=trusted(), trust_env=False) as http,
+        ):
             return await Stage(folder, github, http, once=once).perform()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -86,7 +90,9 @@ class Stage:
         files = {file.name: file.read_bytes() for file in SAMPLE.iterdir()}
         hello = await github.create_repository(REPOSITORY, files, collaborators={"ada": "write"})
         github.install_app(hello)
-        self._demo_says(f"GitHub stand-in at {github.url} with {REPOSITORY}, the App installed")
+        self._demo_says(
+            f"GitHub stand-in (tests/github) at {github.url} with {REPOSITORY}, the App installed"
+        )
         watcher = Watcher(screen, self._bot, github.subscribe())
         await self._bot.start(github)
         self._demo_says(f"[bold]blacktree up[/] is ready at {self._bot.url}; its log: {self._bot.log}")

@@ -6,6 +6,7 @@ from typing import Literal
 import jwt
 from jwt.types import Options
 
+from tests.github.keys import public_key
 from tests.github.model import RANKS, InstallationToken, Permission, Repository, User
 from tests.github.world import World
 
@@ -82,7 +83,7 @@ def _app(world: World, credential: str) -> Principal:
     try:
         claims = jwt.decode(
             credential,
-            world.app.public_key,
+            public_key(world.app.public_key),
             algorithms=["RS256"],
             options=SIGNATURE_ONLY,
         )

@@ -45,10 +45,16 @@ class Acts:
         sha: str,
         name: str,
         conclusion: str | None = "success",
+        *,
+        apart: bool = False,
     ) -> CheckRun:
-        """A CI's check of a commit; without `conclusion` it is in progress. A second one is a new run."""
+        """A CI's check of a commit; without `conclusion` it is in progress. A second one is a new run.
+
+        `apart`: in a suite of its own, as what a pull request begins beside a push.
+        """
         world, now = self.world, self.world.now()
-        runs = [one for one in world.check_runs.values() if (one.repository, one.sha) == (repository, sha)]
+        of = [one for one in world.check_runs.values() if (one.repository, one.sha) == (repository, sha)]
+        runs = [] if apart else [one for one in of if not one.app]
         suite = runs[0].suite if runs else next(world.ids)
         ended = now if conclusion else None
         run = CheckRun(next(world.ids), repository, sha, name, conclusion, suite, now, ended)
@@ -75,6 +81,10 @@ class Acts:
         run = runs[-1] if runs else self.check_run(repository, sha, name, "failure")
         announce.check_run_changed(world, run, "rerequested", branch, sender)
 
+    def request_action(self, run: CheckRun, identifier: str, user: User) -> None:
+        """The click on a button of a check run."""
+        announce.check_run_action(self.world, run, identifier, _branch(run.repository, run.sha), user)
+
     def react(self, repository: Repository, comment_id: int, user: User, content: str) -> Reaction:
         """A reaction to a comment; the one that is there already is returned."""
         assert self.world.comments[comment_id].repository is repository
@@ -94,6 +104,12 @@ class Acts:
     def _labelled(self, pull: Pull, action: str, user: User, name: str) -> None:
         pull.updated_at = self.world.now()
         announce.pull_labelled(self.world, pull, action, user, name)
+
+    def lock_pull(self, repository: Repository, number: int, user: User) -> None:
+        """Lock its conversation: only who may write comments on it, and no App does."""
+        pull = repository.pulls[number]
+        pull.locked, pull.updated_at = True, self.world.now()
+        announce.pull_changed(self.world, pull, "locked", user)
 
     def ready_for_review(self, repository: Repository, number: int, user: User) -> None:
         self._draft(repository.pulls[number], "ready_for_review", user, draft=False)

@@ -204,6 +204,14 @@ def check_run_changed(world: World, run: CheckRun, action: str, branch: str | No
     announce(world, "check_run", run.repository, sender, payload)
 
 
+def check_run_action(world: World, run: CheckRun, identifier: str, branch: str | None, sender: User) -> None:
+    about = {
+        "check_run": checks.run_in_event(world, run, branch),
+        "requested_action": {"identifier": identifier},
+    }
+    announce(world, "check_run", run.repository, sender, {"action": "requested_action", **about})
+
+
 async def check_suite_rerequested(
     world: World, repository: Repository, sha: str, branch: str | None, sender: User
 ) -> None:

@@ -1,7 +1,7 @@
 """A bare repository on the server's side: what the API reads from it and writes to it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -10,19 +10,24 @@ from tests.github.git import GitError, git
 
 ZERO = "0" * 40
 HEX = frozenset("0123456789abcdef")
+_PEELED = "^{commit}"
 FORMAT = "%x01%H%x00%T%x00%P%x00%an%x00%ae%x00%aI%x00%cn%x00%ce%x00%cI%x00%B"
 
 # What GitHub's servers allow: any reachable or dangling object by its SHA, partial clones; refs/pull is
 # its own.
-CONFIGURATION = {
-    "uploadpack.allowAnySHA1InWant": "true",
-    "uploadpack.allowReachableSHA1InWant": "true",
-    "uploadpack.allowFilter": "true",
-    "receive.hideRefs": "refs/pull",
-    "receive.autogc": "false",
-    "http.receivepack": "true",
-    "gc.auto": "0",
-}
+CONFIGURATION = """
+[uploadpack]
+    allowAnySHA1InWant = true
+    allowReachableSHA1InWant = true
+    allowFilter = true
+[receive]
+    hideRefs = refs/pull
+    autogc = false
+[http]
+    receivepack = true
+[gc]
+    auto = 0
+"""
 
 
 @dataclass(frozen=True)
@@ -71,15 +76,17 @@ class Entry:
 @dataclass(frozen=True)
 class Bare:
     path: Path
+    # What git said of objects by their names, which never changes: the API asks it again and again.
+    _known: dict[tuple[str, ...], bytes] = field(default_factory=dict, compare=False, repr=False)
 
     async def create(self, default_branch: str) -> None:
         self.path.mkdir(parents=True)
-        await self.git("init", "--quiet", "--bare", f"--initial-branch={default_branch}", ".")
-        await self.configure()
+        await self.git("init", "--quiet", "--bare", "--template=", f"--initial-branch={default_branch}", ".")
+        self.configure()
 
-    async def configure(self) -> None:
-        for key, value in CONFIGURATION.items():
-            await self.git("config", key, value)
+    def configure(self) -> None:
+        with (self.path / "config").open("a") as config:
+            config.write(CONFIGURATION)
 
     async def git(
         self,
@@ -90,20 +97,29 @@ class Bare:
     ) -> bytes:
         return await git(*arguments, cwd=self.path, env=env, stdin=stdin, expect=expect)
 
+    async def _of(self, *arguments: str, objects: Sequence[str], rest: Sequence[str] = ()) -> bytes:
+        """What git says of objects; asked once where each is a whole name and not a ref."""
+        command = (*arguments, *objects, *rest)
+        whole = (name.removesuffix(_PEELED) for name in objects)
+        if not all(len(name) == len(ZERO) and set(name) <= HEX for name in whole):
+            return await self.git(*command)
+        if command not in self._known:
+            self._known[command] = await self.git(*command)
+        return self._known[command]
+
     async def line(self, *arguments: str, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> str:
         return (await self.git(*arguments, env=env, stdin=stdin)).decode().strip()
 
     async def first_commit(self, branch: str, files: Mapping[str, str | bytes], author: Signature) -> str:
         """A commit without a parent that holds `files`, made by plumbing in a bare repository."""
-        index = {"GIT_INDEX_FILE": str(self.path / "first-index")}
+        by = f"{author.name} <{author.email}> {int(author.date.timestamp())} +0000"
+        said = [f"commit refs/heads/{branch}\nmark :1\nauthor {by}\ncommitter {by}\n".encode()]
+        said.append(_data(b"Initial commit"))
         for name, content in files.items():
-            data = content.encode() if isinstance(content, str) else content
-            blob = await self.line("hash-object", "-w", "--stdin", stdin=data)
-            await self.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{name}", env=index)
-        tree = await self.line("write-tree", env=index)
-        sha = await self.commit_tree(tree, [], "Initial commit", author)
-        await self.update_ref(f"refs/heads/{branch}", sha)
-        return sha
+            said.append(f"M 100644 inline {name}\n".encode())
+            said.append(_data(content.encode() if isinstance(content, str) else content))
+        said.append(b"get-mark :1\ndone\n")
+        return await self.line("fast-import", "--quiet", "--done", stdin=b"".join(said))
 
     async def commit_tree(self, tree: str, parents: Sequence[str], message: str, author: Signature) -> str:
         flags = [flag for parent in parents for flag in ("-p", parent)]
@@ -132,14 +148,32 @@ class Bare:
         if ref == "HEAD" or (len(ref) >= 7 and set(ref) <= HEX):
             names.insert(0, ref)
         for name in filter(None, names):
-            out = await self.git("rev-parse", "--verify", "--quiet", name + "^{commit}", expect=(0, 1, 128))
-            if out:
-                return out.decode().strip()
+            found = (self._ref(name) if ".." not in name else None) or (name if name is ref else None)
+            if found and (commit := await self._commit_of(found)):
+                return commit
         return None
+
+    def _ref(self, name: str) -> str | None:
+        """What a ref points at, as git keeps it: https://git-scm.com/docs/gitrepository-layout."""
+        try:
+            said = (self.path / name).read_text().strip()
+        except (OSError, ValueError):
+            packed = self.path / "packed-refs"
+            lines = packed.read_text().splitlines() if packed.exists() else []
+            return next((line[: len(ZERO)] for line in lines if line[len(ZERO) + 1 :] == name), None)
+        return self._ref(said.removeprefix("ref: ")) if said.startswith("ref: ") else said
+
+    async def _commit_of(self, name: str) -> str | None:
+        try:
+            said = await self._of("rev-parse", "--verify", "--quiet", objects=[name + _PEELED])
+        except GitError:
+            return None
+        return said.decode().strip()
 
     async def commits(self, *revisions: str, limit: int = 2048) -> list[GitCommit]:
         """Newest first."""
-        out = await self.git("log", f"--max-count={limit}", f"--format={FORMAT}", *revisions, "--")
+        log = ("log", f"--max-count={limit}", f"--format={FORMAT}")
+        out = await self._of(*log, objects=revisions, rest=["--"])
         return [_commit(entry) for entry in out.decode(errors="replace").split("\x01")[1:]]
 
     async def commit(self, sha: str) -> GitCommit:
@@ -173,9 +207,8 @@ class Bare:
         return await self.diff(empty_tree, commit.sha)
 
     async def diff(self, old: str, new: str) -> list[FileChange]:
-        out = await self.git(
-            "diff", "--raw", "--numstat", "-z", "--no-renames", "--abbrev=40", old, new, "--"
-        )
+        diff = ("diff", "--raw", "--numstat", "-z", "--no-renames", "--abbrev=40")
+        out = await self._of(*diff, objects=[old, new], rest=["--"])
         return _changes(out.decode(errors="replace").split("\x00"))
 
     async def entries(self, sha: str, path: str) -> list[Entry]:
@@ -186,7 +219,7 @@ class Bare:
         return await self._tree(sha, f"{path}/" if path else "")
 
     async def _tree(self, sha: str, path: str) -> list[Entry]:
-        out = await self.git("ls-tree", "-l", "-z", sha, *([path] if path else []))
+        out = await self._of("ls-tree", "-l", "-z", objects=[sha], rest=[path] if path else [])
         entries = []
         for record in filter(None, out.decode(errors="replace").split("\x00")):
             facts, _, name = record.partition("\t")
@@ -199,7 +232,11 @@ class Bare:
         return entries
 
     async def blob(self, sha: str) -> bytes:
-        return await self.git("cat-file", "blob", sha)
+        return await self._of("cat-file", "blob", objects=[sha])
+
+
+def _data(content: bytes) -> bytes:
+    return b"data %d\n%s\n" % (len(content), content)
 
 
 def _commit(entry: str) -> GitCommit:
@@ -222,12 +259,12 @@ def _changes(fields: list[str]) -> list[FileChange]:
     raw: dict[str, tuple[str, str]] = {}
     found: list[FileChange] = []
     rest = iter(fields)
-    for field in rest:
-        if field.startswith(":"):
-            _, _, old, new, status = field.split(" ")
+    for said in rest:
+        if said.startswith(":"):
+            _, _, old, new, status = said.split(" ")
             raw[next(rest)] = (status[0], old if status[0] == "D" else new)
-        elif field:
-            plus, minus, path = field.split("\t", 2)
+        elif said:
+            plus, minus, path = said.split("\t", 2)
             status, blob = raw[path]
             lines = [int(number) if number.isdigit() else 0 for number in (plus, minus)]
             found.append(FileChange(path, blob, STATUSES.get(status, "modified"), *lines))

@@ -3,7 +3,13 @@
 import functools
 
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_public_key,
+)
 
 
 @functools.cache
@@ -17,3 +23,11 @@ def new_key_pair() -> tuple[str, str]:
     private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return private.decode(), public.decode()
+
+
+@functools.cache
+def public_key(pem: str) -> rsa.RSAPublicKey:
+    """Parsed once in a process: that costs more than all else of an answer."""
+    key = load_pem_public_key(pem.encode())
+    assert isinstance(key, rsa.RSAPublicKey)
+    return key

@@ -128,6 +128,7 @@ async def register(world: World, manifest: Json, owner: User) -> str:
             created_at=now,
             name=name,
             website=str(manifest["url"]),
+            callbacks=tuple(manifest.get("callback_urls", ())),
         )
     )
     code = random_token("", 40)

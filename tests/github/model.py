@@ -106,6 +106,7 @@ class Pull:
     created_at: datetime
     updated_at: datetime
     draft: bool = False
+    locked: bool = False
     state: Literal["open", "closed"] = "open"
     base_sha: str = ZERO
     head_sha: str = ZERO
@@ -159,7 +160,10 @@ class Review:
 
 @dataclass
 class CheckRun:
-    """`conclusion` None: it is not over. `suite` is the id of its suite: one for each commit."""
+    """`conclusion` None: it is not over. `suite` is the id of its suite: one for each commit.
+
+    `app`: whether it is the App's, and no CI's.
+    """
 
     id: int
     repository: Repository
@@ -169,6 +173,14 @@ class CheckRun:
     suite: int
     started_at: datetime
     completed_at: datetime | None
+    app: bool = False
+    status: str = "in_progress"  # while it is not over
+    external_id: str = ""
+    details_url: str = ""
+    title: str | None = None
+    summary: str | None = None
+    annotations: list[Json] = field(default_factory=list)
+    actions: list[Json] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -327,6 +339,16 @@ class Code:
     expires_at: datetime
 
 
+@dataclass(frozen=True)
+class Grant:
+    """What `login/oauth/authorize` gave: good for a token of this person's, once, to who has the verifier."""
+
+    user: User
+    back: str
+    challenge: str
+    expires_at: datetime
+
+
 @dataclass
 class App:
     """The GitHub App. `permissions` and `events` are what an installation gets by default."""
@@ -342,6 +364,7 @@ class App:
     created_at: datetime
     name: str = "Blacktree"
     website: str = "https://blacktree.example"
+    callbacks: tuple[str, ...] = ()
     client_secret: str = field(default_factory=lambda: secrets.token_hex(20), repr=False)
 
     @property

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tests.github import manifest, rest
+from config.trust import trusted
+from tests.github import manifest, oauth, rest
 from tests.github.acts import Acts
 from tests.github.administration import Administration
 from tests.github.announce import ping
@@ -62,7 +63,7 @@ class GitHub(Acts, Administration):
         await asyncio.to_thread(root.mkdir, parents=True, exist_ok=True)
         with contextlib.closing(listen(host, port)) as listener:
             world = World(root, f"http://{host}:{listener.getsockname()[1]}")
-            async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
+            async with httpx2.AsyncClient(verify=trusted(), trust_env=False, timeout=PATIENCE) as client:
                 github = cls(world, client, contract)
                 if contract:
                     world.post.check = contract.check_webhook
@@ -90,7 +91,14 @@ class GitHub(Acts, Administration):
             await serve_git(self.world, scope, receive, send)
 
     async def _page(self, request: Request) -> Response:
-        """Of the web's pages there is one: the form that makes an App."""
+        """Of the web's pages there are few: the form that makes an App, and what signs people in."""
+        if (request.method, request.url.path) == ("GET", oauth.AUTHORIZE):
+            return oauth.authorize(self.world, request)
+        if (request.method, request.url.path) == ("POST", oauth.TOKEN):
+            fault = self.faults.take("POST", oauth.TOKEN)
+            if fault and fault.status:
+                return Response(str(fault.body or ""), fault.status)
+            return await oauth.exchange(self.world, request)
         if request.method == "POST" and manifest.FORM.fullmatch(request.url.path):
             return await manifest.serve_form(self.world, request)
         return Response("Not Found", 404)
@@ -106,6 +114,11 @@ class GitHub(Acts, Administration):
     @property
     def app(self) -> App:
         return self.world.app
+
+    @property
+    def members(self) -> dict[str, set[str]]:
+        """The logins of each organisation's members, all of it in small letters."""
+        return self.world.members
 
     @property
     def faults(self) -> Faults:

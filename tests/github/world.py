@@ -19,6 +19,7 @@ from tests.github.model import (
     Code,
     Comment,
     Deployment,
+    Grant,
     Hook,
     Installation,
     InstallationToken,
@@ -85,6 +86,10 @@ class World:
     reviews: dict[int, Review] = field(default_factory=dict)
     check_runs: dict[int, CheckRun] = field(default_factory=dict)
     codes: dict[str, Code] = field(default_factory=dict)
+    grants: dict[str, Grant] = field(default_factory=dict)
+    user_tokens: dict[str, tuple[User, datetime]] = field(default_factory=dict)
+    members: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    visitor: User | None = None  # who sits before the browser that comes to the pages
     releases: dict[int, Release] = field(default_factory=dict)
     statuses: dict[tuple[int, str], list[Status]] = field(default_factory=lambda: defaultdict(list))
     requests: list[LoggedRequest] = field(default_factory=list)
@@ -118,6 +123,9 @@ class World:
         return next((user for user in self.users.values() if user.email == email), None)
 
     def user_by_token(self, token: str) -> User | None:
+        if token in self.user_tokens:
+            user, until = self.user_tokens[token]
+            return user if until > self.now() else None
         return next((user for user in self.users.values() if token and user.token == token), None)
 
     async def create_repository(

@@ -9,8 +9,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from config.trust import trusted
 from tests.github import GitHub, Repository, User, WorkTree
 from tests.instance import Instance, instance
+from tests.parts.dockerd import Dockerd, here
 from tests.parts.engine import BASE_IMAGE, Engine
 
 PAGE = "www/index.html"
@@ -55,8 +57,15 @@ class Developer:
 
 async def visit(url: str, path: str = "/") -> str:
     """What a browser gets."""
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(verify=trusted()) as http:
         return (await http.get(url + path)).text
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine(own_dockerd: Dockerd) -> Iterator[Engine]:
+    """This process's own: these tests count what runs there, and all name the same repository."""
+    with here(own_dockerd) as part:
+        yield part
 
 
 @pytest.fixture

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.github import GitHub
-from tests.instance import BLACKTREE, Instance
+from tests.instance import BLACKTREE, Instance, Process
 from tests.parts.broker import Broker
 from tests.parts.engine import Engine
 from tests.parts.postgres import Postgres
 from tests.parts.registry import Registry
+from workers.contract.credential import Credential, KeyPair
 
 DEAD = "127.0.0.1:1"
+CREDENTIAL = Credential("one", "default", KeyPair.made(), KeyPair.made().public).text
 
 
 async def _run(*command: str, **settings: str) -> tuple[int, str]:
@@ -37,17 +40,33 @@ async def _run(*command: str, **settings: str) -> tuple[int, str]:
         ("up", {"github_token": "t"}, "BLACKTREE_GITHUB_WEBHOOK_SECRET is missing"),
         ("up", {"github_webhook_secret": "s" * 20}, "GitHub credentials are missing"),
         ("up", {"prot": "1"}, "BLACKTREE_PROT: there is no such setting. Did you mean port?"),
+        (
+            "up",
+            {"domain": "https://example.com"},
+            "BLACKTREE_DOMAIN: must be a host name alone: write example.com",
+        ),
+        ("up", {"registry": "http://ghcr.io"}, "BLACKTREE_REGISTRY: must be a prefix of images' names"),
+        (
+            "serve",
+            {"github_app_id": "1", "github_app_private_key": "/etc/key.pem"},
+            "BLACKTREE_GITHUB_APP_PRIVATE_KEY: is a path, not the key: name the file in GITHUB_APP_PRIVATE",
+        ),
         ("serve", {"queue_url": "memory://"}, "QUEUE_URL"),
         ("worker", {"queue_url": "memory://"}, "BLACKTREE_QUEUE_URL"),
-        ("worker", {"queue_url": f"amqp://me:geheim@{DEAD}/"}, f"RabbitMQ at {DEAD}"),
+        (
+            "worker",
+            {"queue_url": "amqp://me:geheim@127.0.0.1:none/", "worker_credential": CREDENTIAL},
+            "the queue's address cannot be read",
+        ),
+        ("worker", {"queue_url": f"amqp://{DEAD}/"}, "BLACKTREE_WORKER_CREDENTIAL is missing"),
         (
             "up",
             {
                 "github_webhook_secret": "s" * 20,
                 "github_token": "t",
-                "database_url": f"postgresql://me:geheim@{DEAD}/d",
+                "database_url": "postgresql://me:geheim@127.0.0.1:none/d",
             },
-            f"PostgreSQL {DEAD}/d",
+            "DATABASE_URL: cannot be read",
         ),
     ],
 )
@@ -75,6 +94,8 @@ async def test_doctor_is_content_with_parts_that_work(
         registry=f"{registry.address}/acme",
         registry_username=registry.username,
         registry_password=registry.password,
+        registry_pull_username=registry.username,
+        registry_pull_password=registry.password,
         github_api_url=github.api_url,
         github_app_id=str(github.app.id),
         github_app_private_key=github.app.private_key,
@@ -119,16 +140,22 @@ async def test_a_machine_that_only_works_needs_no_driver_and_no_github_library()
         "import bot.cli, workers.main, workers.doctor, workers.contract.rabbitmq\n"
         "sys.argv = ['blacktree', 'worker']; bot.cli.main()"
     )
-    code, printed = await _run(sys.executable, "-c", program, queue_url=f"amqp://{DEAD}/")
+    known = {"queue_url": "amqp://127.0.0.1:none/", "worker_credential": CREDENTIAL}
+    code, printed = await _run(sys.executable, "-c", program, **known)
 
-    assert f"RabbitMQ at {DEAD}" in printed
+    assert "the queue's address cannot be read" in printed
     assert code == 2
+
+
+async def _says(process: Process, word: str) -> bool:
+    return word in process.said()
 
 
 async def test_up_says_what_it_is_connected_to_and_ends_well(blacktree: Instance, engine: Engine) -> None:
     assert engine.client.ping()
     up = await blacktree.start("up")
     await blacktree.ready()
+    await blacktree.until(partial(_says, up, "worker started"), "the worker")
 
     assert await up.stop() == 0
     for told in ("bot started", "SQLite", "memory (this process)", "Caddy at", "engine=", "builder="):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.instance import Instance
 from tests.integration.conftest import PAGE, Developer, visit
+from tests.parts.engine import BASE_IMAGE
 
 FILE = """
 environments:
@@ -59,7 +60,7 @@ async def test_one_image_goes_to_staging_then_to_production_and_back_again(
 async def test_a_forks_approved_commit_is_built_from_the_fork_and_shown(
     developer: Developer, blacktree: Instance, tmp_path: Path
 ) -> None:
-    await blacktree.start("up")
+    await blacktree.start("up", shared_images=BASE_IMAGE.partition(":")[0])
     await blacktree.ready()
     github, eve = developer.github, developer.github.user("eve")
     developer.repository.collaborators["eve"] = "read"

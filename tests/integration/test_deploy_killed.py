@@ -1,6 +1,6 @@
 """The bot or the proxy is killed in a deploy, under load: nothing is lost that had somebody to answer it.
 
-What a killed worker or engine leaves is in tests/workers/test_killed_deploy.py.
+What a killed worker or engine leaves is in tests/workers/deploy/test_killed_deploy.py.
 """
 
 from __future__ import annotations

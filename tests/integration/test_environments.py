@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 
+from config.trust import trusted
 from tests.instance import Instance
 from tests.integration.conftest import PAGE, Developer, dockerfile, visit
 from tests.integration.test_truths import _fleet as fleet_of
@@ -29,8 +30,8 @@ CRASHES = dockerfile().replace(
 
 
 async def _order(blacktree: Instance, path: str, expected: int = 202, **body: Any) -> dict[str, Any]:
-    async with httpx2.AsyncClient() as http:
-        answer = await http.post(f"{blacktree.url}/api/v1{path}", json=body)
+    async with httpx2.AsyncClient(verify=trusted()) as http:
+        answer = await http.post(f"{blacktree.url}/api/v1{path}", json=body, headers=blacktree.headers)
     assert answer.status_code == expected, answer.text
     told: dict[str, Any] = answer.json()
     return told
@@ -105,7 +106,7 @@ async def test_a_preview_that_nobody_asks_for_sleeps_and_its_next_visitor_wakes_
 
     await blacktree.until(asleep, "the preview to sleep")
 
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(verify=trusted()) as http:
         page = await http.get(place["url"])
     assert (page.status_code, "wakes up" in page.text) == (503, True)
 

@@ -8,7 +8,7 @@ from tests.github.model import Deployment
 from tests.instance import Instance
 from tests.integration.conftest import PAGE, Developer, dockerfile, visit
 from tests.parts.engine import Engine
-from tests.workers.test_deploy import serving
+from tests.workers.deploy.test_deploy import serving
 
 
 async def test_a_push_becomes_a_running_container_and_github_is_told(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import os
 import pty
 import re
 import secrets
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,9 +19,12 @@ import httpx2
 import pytest
 from docker.models.containers import Container
 
+from config.trust import trusted
 from tests.instance import BLACKTREE
 from tests.parts.engine import BASE_IMAGE, Engine
-from tests.workers.test_process import alive
+from tests.parts.registry import Registry
+from tests.workers.deploy.storeroom import Storeroom
+from tests.workers.process.test_process import alive
 
 SERVER = 'EXPOSE 8080\nCMD ["httpd", "-f", "-p", "8080", "-h", "/www"]\n'
 
@@ -69,6 +75,12 @@ class Running:
                 assert chunk, f"it ended without {pattern}:\n{self.said}"
                 self.said += chunk.decode(errors="replace")
         return found
+
+    async def more(self, size: int) -> None:
+        """As many bytes of output, which nobody keeps."""
+        assert self.child.stdout is not None
+        async with asyncio.timeout(60):
+            await self.child.stdout.readexactly(size)
 
     async def end(self) -> int:
         assert self.child.stdout is not None
@@ -125,7 +137,7 @@ async def test_what_is_served_answers_until_ctrl_c_and_nothing_of_it_stays(
 
     async with running(folder, "--serve", TOKEN="s3cret-token") as run:
         url = (await run.until(r"production runs at (http://\S+)"))[1]
-        async with httpx2.AsyncClient() as http:
+        async with httpx2.AsyncClient(verify=trusted()) as http:
             assert (await http.get(url)).text == "hello\n"
         (container,) = served(engine, folder)
         assert {"GREETING=hi", "TOKEN=s3cret-token"} <= set(container.attrs["Config"]["Env"])
@@ -135,6 +147,102 @@ async def test_what_is_served_answers_until_ctrl_c_and_nothing_of_it_stays(
     assert "nothing is left running" in run.said
     assert served(engine, folder) == []
     assert not [one for one in engine.client.networks.list() if folder.name in (one.name or "")]
+
+
+async def test_all_processes_of_an_environment_are_served_and_told_apart(
+    folder: Path, engine: Engine
+) -> None:
+    web, work = "{port: 8080, replicas: 3}", '{command: [sh, -c, "while :; do echo at work; sleep 1; done"]}'
+    processes = f"{{web: {web}, api: {{path: /api}}, worker: {work}}}"
+    (folder / ".blacktree.yml").write_text(
+        f"environments: {{production: {{processes: {processes}, health: {{lasts: 1}}}}}}\n"
+    )
+
+    async with running(folder, "--serve") as run:
+        found = await run.until(r"production runs at (http://[0-9.:]+), api at (http://[0-9.:]+) until")
+        async with httpx2.AsyncClient() as http:
+            assert [(await http.get(url)).text for url in found.groups()] == ["hello\n", "hello\n"]
+        assert len(served(engine, folder)) == 3, "one of each"
+        await run.until(r"worker at work\n")
+        run.child.send_signal(signal.SIGINT)
+        assert await run.end() == 130
+
+    assert served(engine, folder) == []
+
+
+async def test_services_are_there_for_as_long_as_it_runs_and_nothing_of_them_stays(
+    folder: Path, engine: Engine, registry: Registry
+) -> None:
+    label = f"io.blacktree.test.made={folder.name}"
+    image = Storeroom(engine, registry, BASE_IMAGE, dict([label.split("=")])).image(f"{folder.name}/db:1")
+    login = base64.b64encode(f"{registry.username}:{registry.password}".encode()).decode()
+    (folder.parent / "config.json").write_text(json.dumps({"auths": {registry.address: {"auth": login}}}))
+    service = (
+        f"{{image: '{image}', volumes: {{data: /data}}, generate: [PASSWORD],"
+        " provides: {DATABASE_URL: 'db://{PASSWORD}@db'}}"
+    )
+    ask = "[sh, -c, 'nslookup db && [ ${#DATABASE_URL} = 56 ]']"
+    (folder / ".blacktree.yml").write_text(
+        f"environments: {{production: {{release_command: {ask}, services: {{db: {service}}}}}}}\n"
+    )
+    try:
+        async with running(folder, "--serve", DOCKER_CONFIG=str(folder.parent)) as run:
+            await run.until(r"production runs at (http://\S+)")
+            found = engine.containers("io.blacktree.service=db")
+            mine = [one for one in found if folder.name in (one.name or "")]
+            assert [one.labels["io.blacktree.service"] for one in mine] == ["db"]
+            (mount,) = mine[0].attrs["Mounts"]
+            run.child.send_signal(signal.SIGINT)
+            assert await run.end() == 130
+        assert mount["Name"] not in [one.name for one in engine.client.volumes.list()]
+        assert not [one for one in engine.client.containers.list(all=True) if one.id == mine[0].id]
+        (password,) = {
+            value.partition("=")[2]
+            for value in mine[0].attrs["Config"]["Env"]
+            if value.startswith("PASSWORD=")
+        }
+        assert len(password) == 48
+        assert password not in run.said
+    finally:
+        engine.remove(label)
+
+
+async def test_an_app_that_floods_its_log_is_ended_by_ctrl_c_like_any_other(
+    folder: Path, engine: Engine
+) -> None:
+    flood = "yes flooding & sleep 1; exec httpd -f -p 8080 -h /www"
+    dockerfile(folder)
+    with (folder / "Dockerfile").open("a") as file:
+        file.write(f'CMD ["sh", "-c", "{flood}"]\n')
+
+    async with running(folder, "--plain", "--serve") as run:
+        await run.until("production runs at")
+        await run.more(200_000)
+        begun = time.monotonic()
+        run.child.send_signal(signal.SIGINT)
+        run.child.send_signal(signal.SIGINT)
+        run.child.send_signal(signal.SIGTERM)
+        assert await run.end() == 130
+        assert time.monotonic() - begun < 8, "it takes one or two; a machine under load gets more"
+
+    assert "nothing is left running" in run.said
+    assert served(engine, folder) == []
+
+
+async def test_what_an_app_prints_moves_nothing_on_the_terminal(folder: Path) -> None:
+    odd = r"\033]0;owned\007\033[2J\033]8;;http://evil\033\\\302\2332Jplain \010words\n"
+    dockerfile(folder)
+    (folder / "say").write_text(f"printf '{odd}'; exec httpd -f -p 8080 -h /www")
+    with (folder / "Dockerfile").open("a") as file:
+        file.write('COPY say /say\nCMD ["sh", "/say"]\n')
+
+    async with running(folder, "--plain", "--serve") as run:
+        await run.until("plain words")
+        run.child.send_signal(signal.SIGINT)
+        assert await run.end() == 130
+
+    assert not {"\x1b", "\x07", "\x08", "\x9b"} & set(run.said)
+    assert "owned" not in run.said
 
 
 async def test_ctrl_c_in_a_build_ends_it_at_once(folder: Path, engine: Engine) -> None:
@@ -187,6 +295,15 @@ async def test_what_cannot_be_done_is_said_in_a_sentence(
     assert ended == code, told
     assert said in told
     assert "Traceback" not in told
+
+
+async def test_a_containerfile_is_told_how_to_be_named(folder: Path) -> None:
+    (folder / "Dockerfile").rename(folder / "Containerfile")
+
+    ended, told = await ran(folder)
+
+    assert ended == 1, told
+    assert "write `dockerfile: Containerfile` for the image in .blacktree.yml" in " ".join(told.split())
 
 
 async def test_a_terminal_sees_the_steps_while_they_run(folder: Path) -> None:

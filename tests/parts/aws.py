@@ -24,6 +24,7 @@ from tests.parts.part import Part
 from tests.parts.registry import Registry
 
 REGION = "eu-central-1"
+Service = Literal["ecr", "iam", "ec2", "autoscaling", "ssm", "s3"]
 _HOSTS = Path("/etc/hosts")
 _MARK = "# blacktree-test"
 _CERTIFICATES = Path("/etc/docker/certs.d")
@@ -35,7 +36,7 @@ def some_account() -> str:
 
 
 class Aws(Part):
-    """moto's server: ECR's API, and IAM's."""
+    """moto's server: ECR's API, IAM's, and those of EC2, Auto Scaling, SSM and S3."""
 
     name = "aws"
 
@@ -51,7 +52,7 @@ class Aws(Part):
         pass
 
     def command(self) -> Sequence[str]:
-        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        return [sys.executable, "-m", "tests.parts.hooked", "-H", "127.0.0.1", "-p", str(self.port)]
 
     def environment(self) -> Mapping[str, str]:
         return {**super().environment(), "MOTO_ACCOUNT_ID": self.account}
@@ -62,7 +63,7 @@ class Aws(Part):
         except httpx2.TransportError:
             return False
 
-    def client(self, service: Literal["ecr", "iam"], region: str = REGION) -> Any:
+    def client(self, service: Service, region: str = REGION) -> Any:
         """boto3's client of one who may do everything."""
         return boto3.client(
             service,

@@ -44,10 +44,15 @@ class Broker(Part):
 
     name = "broker"
 
-    def __init__(self, external: str | None = None) -> None:
+    def __init__(
+        self, external: str | None = None, node: str = "blacktree", epmd_port: int = 0, more: str = ""
+    ) -> None:
+        """`epmd_port`: where its cluster is registered; one of its own if 0. `more`: of its file."""
         super().__init__(external)
+        self.node = f"{node}@localhost"
+        self._more = more
         self._epmd: Child | None = None
-        self._epmd_port = 0
+        self._epmd_port = epmd_port
         self._distribution_port = 0
 
     @classmethod
@@ -61,14 +66,16 @@ class Broker(Part):
     def prepare(self, folder: Path) -> None:
         server = _PROGRAMS / "rabbitmq-server"
         require(str(server) if server.exists() else None, self.name)
-        self._epmd_port, self._distribution_port = free_port(), free_port()
-        (folder / "rabbitmq.conf").write_text(_CONFIG.format(port=self.port))
+        self._distribution_port = free_port()
+        (folder / "rabbitmq.conf").write_text(_CONFIG.format(port=self.port) + self._more)
         (folder / "environment").write_text("")
         (folder / "plugins").write_text("[].\n")
         cookie = folder / ".erlang.cookie"
         cookie.write_text("blacktree")
         cookie.chmod(0o400)
-        self._start_epmd()
+        if not self._epmd_port:
+            self._epmd_port = free_port()
+            self._epmd = started_epmd(self._epmd_port, folder)
 
     def command(self) -> Sequence[str]:
         # With this and RABBITMQ_ALLOW_INPUT each shell script `exec`s the next, down to the Erlang VM.
@@ -81,11 +88,11 @@ class Broker(Part):
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_ALLOW_INPUT": "1",
-            "RABBITMQ_NODENAME": "blacktree@localhost",
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(self._distribution_port),
             "RABBITMQ_CTL_DIST_PORT_MIN": "12000",
-            "RABBITMQ_CTL_DIST_PORT_MAX": "31999",
+            "RABBITMQ_CTL_DIST_PORT_MAX": "12099",
             "RABBITMQ_CONF_ENV_FILE": str(folder / "environment"),
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
@@ -93,9 +100,10 @@ class Broker(Part):
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_PID_FILE": str(folder / "pid"),
             # On small machines the VM's threads would spin for work that others could do.
-            # The tick, in ms, is how often a quorum queue counts its messages: 5000 by default.
+            # Ticks, in ms: how often a quorum queue counts its messages, and a channel looks for what was not
+            # acknowledged in time: 5000 and 60000 by default.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+sbwt none +sbwtdcpu none +sbwtdio none"
-            " -rabbit quorum_tick_interval 100",
+            " -rabbit quorum_tick_interval 500 -rabbit channel_tick_interval 500",
         }
 
     def ready(self) -> bool:
@@ -129,31 +137,49 @@ class Broker(Part):
             for row in json.loads(told)
         ]
 
+    def empty(self) -> None:
+        """Without any queue, as at its first start, and much sooner than that."""
+        self._control(
+            "eval", '[rabbit_amqqueue:delete(Q, false, false, <<"tests">>) || Q <- rabbit_amqqueue:list()].'
+        )
+
     def trace(self) -> None:
         """From now on a copy of every message goes to the exchange amq.rabbitmq.trace, until a restart."""
         self._control("trace_on")
 
-    def _control(self, *arguments: str) -> bytes:
+    def define(self, definitions: str) -> None:
+        """Add users and what they may, as JSON."""
+        self._control("import_definitions", given=definitions.encode())
+
+    def control(self, *arguments: str) -> str:
+        """What rabbitmqctl answers."""
+        return self._control(*arguments).decode()
+
+    def _control(self, *arguments: str, given: bytes = b"") -> bytes:
         self._ours("ask by rabbitmqctl about")
         return subprocess.run(
             [str(_PROGRAMS / "rabbitmqctl"), "-q", *arguments],
             env=dict(self.environment()),
             cwd=self.folder,
+            input=given,
             capture_output=True,
             check=True,
-            timeout=60,
+            timeout=300,
         ).stdout
 
-    def _start_epmd(self) -> None:
-        """Erlang's registry of names: it stays while the node goes down and comes back."""
-        argv = ["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"]
-        self._epmd = Child(argv, super().environment(), self.folder, self.folder / "epmd.log")
 
-        def listens() -> bool:
-            try:
-                socket.create_connection(("127.0.0.1", self._epmd_port), 1.0).close()
-            except OSError:
-                return False
-            return True
+def started_epmd(port: int, folder: Path) -> Child:
+    """Erlang's registry of names: it stays while nodes go down and come back."""
+    environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": str(folder)}
+    argv = ["epmd", "-port", str(port), "-address", "127.0.0.1"]
+    child = Child(argv, environment, folder, folder / "epmd.log")
 
-        wait_for(listens, "epmd starts")
+    def listens() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1.0).close()
+        except OSError:
+            return False
+        return True
+
+    wait_for(listens, "epmd starts")
+    return child

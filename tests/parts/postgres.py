@@ -37,14 +37,32 @@ class Postgres(Part):
         """postgresql://… of the database for administration."""
         return self.external or f"postgresql://blacktree@127.0.0.1:{self.port}/postgres"
 
-    def create_database(self, name: str) -> str:
-        """A new, empty database in place of one of that name; returns its URL."""
+    def create_database(self, name: str, like: str = "template1") -> str:
+        """A new database in place of one of that name, empty or `like` another; returns its URL."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(
                 sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
             )
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+            connection.execute(create.format(sql.Identifier(name), sql.Identifier(like)))
         return urlsplit(self.url)._replace(path=f"/{name}").geturl()
+
+    def reads_only(self, name: str) -> None:
+        """As after a failover: connections to the database are cut, and new ones take no changes."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            self._set_read_only(connection, name, "on")
+            ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+            connection.execute(ended, (name,))
+
+    def writes_again(self, name: str) -> None:
+        """New connections take changes; those of before stay as they are."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            self._set_read_only(connection, name, "off")
+
+    @staticmethod
+    def _set_read_only(connection: psycopg.Connection, name: str, how: str) -> None:
+        change = sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}")
+        connection.execute(change.format(sql.Identifier(name), sql.SQL(how)))
 
     def prepare(self, folder: Path) -> None:
         become: Sequence[str] = ()

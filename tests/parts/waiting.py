@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import time
 from collections.abc import Callable
 
+from workers.contract.ports import PUBLISHED
+
 _PAUSE = 0.05  # seconds between two looks at a condition
-# Below Linux' range for outgoing connections (32768 and up), which could take it while its part is down.
-_PORTS = range(12_000, 32_000)
+# None of Linux' range for outgoing connections (32768 and up), of rabbitmqctl's (broker.py), or where workers
+# publish containers: each could take it while its part is down.
+_PORTS = range(12_100, PUBLISHED.start)
+_PROCESSES = 10  # that have ports of their own
+_given: set[int] = set()
 
 
 def wait_for(condition: Callable[[], bool], what: str, limit: float = 30.0) -> None:
@@ -22,13 +28,25 @@ def wait_for(condition: Callable[[], bool], what: str, limit: float = 30.0) -> N
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 on which nothing listens now."""
-    for port in random.sample(_PORTS, 200):
+    """A TCP port of 127.0.0.1 on which nothing listens now, and that no other process of tests is given."""
+    ports = _ports_of_this_process()
+    if len(_given) > len(ports) // 2:
+        _given.clear()
+    for port in random.sample(ports, len(ports)):
+        if port in _given:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.add(port)
             return port
     raise OSError("no free TCP port was found on 127.0.0.1")
+
+
+def _ports_of_this_process() -> range:
+    """Who was given a port may take seconds until it listens there."""
+    number = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    return _PORTS[int(number) % _PROCESSES :: _PROCESSES] if number.isdigit() else _PORTS

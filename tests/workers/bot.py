@@ -23,14 +23,21 @@ from workers.contract.messages import (
     Known,
     LogChunk,
     Lookup,
+    Measured,
+    Noted,
     Nudge,
     Offer,
+    Printed,
+    Reached,
     Ready,
     Refusal,
+    ServiceNews,
     Spec,
     StepChanged,
     Switched,
+    edition,
 )
+from workers.contract.outputs import Line, Sample
 from workers.contract.seal import seal
 
 T = TypeVar("T")
@@ -50,11 +57,18 @@ class Bot:
         self.known: dict[str, ImageResult] = {}  # by the key of its inputs
         self.events: list[Event] = []
         self.readies: list[Ready] = []
+        self.news: list[ServiceNews] = []
+        self.printed: dict[str, list[Line]] = {}  # by the container's id
+        self.deaf = False  # to what is printed
+        self.samples: list[Sample] = []
+        self.over: list[str] = []  # containers of services
         self.lost: list[AttemptRef] = []
         self.cancelled: list[AttemptRef] = []
         self.retired: list[str] = []
         self.proving: list[str] = []
         self.kept: list[str] = []
+        self.lines: list[str] = []
+        self.instead: dict[str, str] = {}  # another job for that of an offer
         self.instance = ""  # whose images are judged; none if empty
         self.refusal: str | None = None  # of Ready
         self.users = False  # whether it is somebody's to mend
@@ -115,12 +129,13 @@ class Bot:
         match request:
             case Claim():
                 self.claims.append(request)
-                if request.job not in self.specs:
+                job = self.instead.get(request.job, request.job)
+                if job not in self.specs:
                     return Refusal(reason="unknown")
                 sealed = seal(self.credentials, request.public_key)
                 attempt = len({claim.nonce for claim in self.claims if claim.job == request.job})
-                spec = self.specs[request.job]
-                return Grant(job=request.job, attempt=attempt, lease=self.lease, spec=spec, sealed=sealed)
+                spec = self.specs[job]
+                return Grant(job=job, attempt=attempt, lease=self.lease, spec=spec, sealed=sealed)
             case Heartbeat():
                 self.beats.append(request)
                 if self.silent:
@@ -131,13 +146,28 @@ class Bot:
                     cancelled=self.cancelled,
                     retired=self.retired,
                     proving=self.proving,
-                    kept=self.kept,
+                    over=self.over,
+                    kept=None if request.kept == edition(self.kept) else self.kept,
+                    lines=self.lines,
                     instance=self.instance,
                 )
+            case Printed():
+                if self.deaf:
+                    raise TimeoutError
+                for output in request.outputs:
+                    mine = self.printed.setdefault(output.whose.container, [])
+                    mine += [line for line in output.lines if not mine or line.at > mine[-1].at]
+                return Reached(at={id_: lines[-1].at if lines else 0 for id_, lines in self.printed.items()})
+            case Measured():
+                self.samples += request.samples
+                return Noted()
             case Lookup():
                 self.lookups.append(request)
                 found = self.known.get(request.key)
                 return Known(image=found, sha="f" * 40 if found else "")
+            case ServiceNews():
+                self.news.append(request)
+                return Noted()
             case Ready():
                 self.readies.append(request)
                 if self.silences:
@@ -151,5 +181,5 @@ class Bot:
         self.events.append(event)
         self._news.set()
 
-    async def _bury(self, body: bytes) -> None:
-        raise AssertionError(body)
+    async def _bury(self, offer: Offer) -> None:
+        raise AssertionError(offer)

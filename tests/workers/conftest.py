@@ -13,18 +13,20 @@ import pytest
 from config.settings import Settings
 from tests.parts.engine import Engine
 from tests.workers.bot import Bot
-from tests.workers.githost import TOKEN as TOKEN
-from tests.workers.githost import GitHost as GitHost
-from tests.workers.githost import serving
+from tests.workers.source.githost import TOKEN as TOKEN
+from tests.workers.source.githost import GitHost as GitHost
+from tests.workers.source.githost import serving
 from workers.contract.memory import MemoryQueue
+from workers.engine.builder import Builder
 from workers.engine.buildkit import find_builder
 from workers.engine.docker import DockerEngine
-from workers.engine.engine import Builder
 from workers.engine.limits import own_limit
-from workers.mirrors import Mirrors
 from workers.registry.registries import Registries
+from workers.source.mirrors import Mirrors
 from workers.tools import Tools
 from workers.worker import Worker
+
+MADE = "blacktree.test"  # the label of what a test makes itself, beside the worker
 
 
 @pytest.fixture
@@ -33,22 +35,25 @@ async def git(tmp_path: Path) -> AsyncIterator[GitHost]:
         yield host
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def base(engine: Engine) -> str:
     return engine.base_image()
 
 
 @pytest.fixture
 def name(engine: Engine) -> Iterator[str]:
-    """A worker's name; all that it labels is removed afterwards."""
+    """A worker's name; all that it labels is removed afterwards, and the test's own images."""
     name = f"test-{secrets.token_hex(4)}"
     yield name
     engine.remove(f"io.blacktree.worker={name}")
+    engine.remove(f"{MADE}={name}")
 
 
 @pytest.fixture
 def settings(tmp_path: Path, name: str) -> Settings:
-    return Settings(data_dir=tmp_path / "data", worker_name=name, worker_slots=2, lease=6, shutdown=5)
+    return Settings(
+        data_dir=tmp_path / "data", worker_name=name, worker_slots=2, lease=6, shutdown=5, firewall=False
+    )
 
 
 @pytest.fixture

@@ -13,16 +13,16 @@ import pytest
 from config.settings import Settings
 from tests.parts.engine import Engine
 from tests.workers.bot import Bot
+from tests.workers.build.test_build import spec
 from tests.workers.conftest import TOKEN, GitHost
-from tests.workers.test_build import spec
-from tests.workers.test_process import alive
+from tests.workers.process.test_process import alive
 from tests.workers.victim import Orders
 from workers import main
-from workers.build import temporary_prefix
+from workers.build.build import temporary_prefix
 from workers.contract.memory import MemoryQueue
 from workers.contract.messages import BuildSpec, Credentials, ImageTest, RegistryLogin
 from workers.engine.login import places
-from workers.janitor import config_prefix
+from workers.upkeep.janitor import config_prefix
 
 
 @pytest.fixture

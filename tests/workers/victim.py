@@ -32,7 +32,9 @@ async def work(orders: Orders) -> None:
     queue = MemoryQueue()
     bot = Bot(queue)
     bot.credentials = orders.credentials
-    settings = Settings.model_validate({"data_dir": orders.data_dir, "worker_name": orders.name})
+    settings = Settings.model_validate(
+        {"data_dir": orders.data_dir, "worker_name": orders.name, "firewall": False}
+    )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(bot.serve())
         tasks.create_task(main.worker(settings, queue, os.environ).run())

@@ -9,10 +9,12 @@ from collections.abc import Awaitable, Callable, Iterator
 import structlog
 from aio_pika.abc import AbstractIncomingMessage
 
+from config.outages import told
+from workers.contract.border import Border, Refused
 from workers.contract.broker_connection import BrokerConnection
-from workers.contract.broker_link import AGAIN, Link, encoded
+from workers.contract.broker_link import AGAIN, Link
 from workers.contract.broker_topology import Topology
-from workers.contract.messages import events, requests
+from workers.contract.messages import HeartbeatAnswer, offers
 from workers.contract.queue import Answerer, Listener, QueueDown, Undertaker
 
 log = structlog.get_logger()
@@ -26,26 +28,32 @@ _Handle = Callable[[Link, AbstractIncomingMessage], Awaitable[None]]
 
 async def serve(
     connection: BrokerConnection,
+    hearing: BrokerConnection,
     topology: Topology,
+    border: Border,
     answerer: Answerer,
     listener: Listener,
     undertaker: Undertaker,
 ) -> None:
-    """Until cancelled: requests several at once, events and log lines each in order."""
+    """Until cancelled: requests several at once, events and log lines each in order.
+
+    What is heard comes over a connection of its own, which no alarm of the broker's stops: so its queues get
+    empty. https://www.rabbitmq.com/docs/alarms#effects-on-clusters
+    """
 
     async def answer(link: Link, message: AbstractIncomingMessage) -> None:
-        tasks.create_task(_answer(link, message, answerer))
+        tasks.create_task(_answer(link, message, topology, border, answerer))
 
     async def hear(link: Link, message: AbstractIncomingMessage) -> None:
-        await _hear(link, message, listener)
+        await _hear(link, message, border, listener)
 
     async def bury(link: Link, message: AbstractIncomingMessage) -> None:
-        await _bury(link, message, undertaker, topology.dead)
+        await _bury(link, message, topology.dead, border, listener, undertaker)
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_each(connection, topology.requests, _REQUESTS, answer))
-        tasks.create_task(_each(connection, topology.events, _EVENTS, hear))
-        tasks.create_task(_each(connection, topology.logs, _LOGS, hear))
+        tasks.create_task(_each(hearing, topology.events, _EVENTS, hear))
+        tasks.create_task(_each(hearing, topology.logs, _LOGS, hear))
         tasks.create_task(_each(connection, topology.dead, 1, bury))
 
 
@@ -61,43 +69,49 @@ async def _each(connection: BrokerConnection, queue: str, prefetch: int, handle:
             await link.refused(queue, error)
 
 
-async def _answer(link: Link, message: AbstractIncomingMessage, answerer: Answerer) -> None:
-    """Answer one request; never raises. Without an answer the worker asks again."""
+async def _answer(
+    link: Link, message: AbstractIncomingMessage, topology: Topology, border: Border, answerer: Answerer
+) -> None:
+    """Answer one request; never raises. Without an answer the worker asks again.
+
+    It is settled before: RabbitMQ (3.10.8) ends the connection of who answers an asker at a node that is
+    lost, and would bring the request again, and again.
+    """
     with contextlib.suppress(QueueDown):
         try:
-            request = requests.validate_json(message.body)
-        except ValueError:
-            log.warning("request dropped: it cannot be read", size=len(message.body))
-        else:
-            try:
-                answer = await answerer(request)
-            except Exception:
-                log.exception("request not answered", kind=request.kind)
-            else:
-                await link.answer(message, encoded(answer))
+            question = await border.request(message.body)
+            await link.ensure(topology.jobs(question.pool))  # it may not declare what it takes from
+            answered = await answerer(question.request)
+            for line in answered.lines if isinstance(answered, HeartbeatAnswer) else ():
+                await link.ensure(topology.jobs(line))
+            answer = question.sealed(answered)
+        except Refused as refused:
+            answer = refused.reply
+        except Exception as error:
+            told(log, "request not answered", error)
+            answer = b""
         await link.do(message.ack())
+        if answer:
+            await link.answer(message, answer)
 
 
-async def _hear(link: Link, message: AbstractIncomingMessage, listener: Listener) -> None:
+async def _hear(link: Link, message: AbstractIncomingMessage, border: Border, listener: Listener) -> None:
     """Give one event to `listener` until it takes it; the rest waits, so that the order stays.
 
-    What cannot be read or is not taken is rejected: to the dead letters, or for log lines to nowhere.
-    Raises QueueDown; then the event is delivered again.
+    What is not taken is rejected: to the dead letters, or for log lines to nowhere; what does not pass the
+    border is dropped. Raises QueueDown; then the event is delivered again.
     """
-    try:
-        event = events.validate_json(message.body)
-    except ValueError:
-        log.warning("event rejected: it cannot be read", queue=message.routing_key, size=len(message.body))
-        return await link.do(message.reject(requeue=False))
     for pause in _pauses():
         try:
-            await listener(event)
-        except Exception:
-            log.exception("event not taken", job=event.job, attempt=event.attempt, event_kind=event.kind)
+            await listener(await border.event(message.body))
+        except Refused:
+            return await link.do(message.ack())
+        except Exception as error:
+            told(log, "event not taken", error, queue=message.routing_key)
             await link.rest(pause)
         else:
             return await link.do(message.ack())
-    log.error("event given up", job=event.job, attempt=event.attempt, event_kind=event.kind)
+    log.error("event given up", queue=message.routing_key, size=len(message.body))
     return await link.do(message.reject(requeue=False))
 
 
@@ -106,12 +120,33 @@ def _pauses() -> Iterator[float]:
     return (min(AGAIN * 2**hearing, _LONGEST_PAUSE) for hearing in range(_HEARINGS))
 
 
-async def _bury(link: Link, message: AbstractIncomingMessage, undertaker: Undertaker, dead: str) -> None:
+async def _bury(
+    link: Link,
+    message: AbstractIncomingMessage,
+    dead: str,
+    border: Border,
+    listener: Listener,
+    undertaker: Undertaker,
+) -> None:
     """Have it buried. One that cannot be goes to the end of the queue, so that it blocks no other."""
     try:
-        await undertaker(message.body)
-    except Exception:
-        log.exception("dead message not buried; kept", size=len(message.body))
+        await _buried(message.body, border, listener, undertaker)
+    except Exception as error:
+        told(log, "dead message not buried; kept", error, size=len(message.body))
         await link.rest(AGAIN)
         await link.publish(dead, message.body)
     await link.do(message.ack())
+
+
+async def _buried(body: bytes, border: Border, listener: Listener, undertaker: Undertaker) -> None:
+    """An offer of ours ends its job; an event is heard after all; anything else is nobody's."""
+    try:
+        offer = offers.validate_json(body)
+    except ValueError:
+        with contextlib.suppress(Refused):
+            await listener(await border.event(body))
+        return
+    if border.ours(offer):
+        await undertaker(offer)
+    else:
+        log.warning("dead message dropped: it is no offer of ours", job=offer.job)

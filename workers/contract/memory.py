@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
 
-from workers.contract.messages import Answer, Asked, Cancel, Event, LogChunk, Nudge, Offer, Order
-from workers.contract.queue import Answerer, Listener, Undertaker
+from config.outages import Outside, told
+from workers.contract.messages import Answer, Asked, Event, LogChunk, Offer, Order
+from workers.contract.queue import Answerer, Hearing, Listener, QueueDown, Undertaker
+from workers.contract.shells import ShellSaid
 
 log = structlog.get_logger()
 
@@ -23,34 +27,43 @@ _CHUNKS_WAITING = 64  # … and one of log lines, which are larger, beyond this 
 @dataclass
 class _Taken:
     offer: Offer
-    pool: asyncio.Queue[Offer]
+    back: Callable[[Offer], None]
     redelivered: bool = False
 
     async def ack(self) -> None:
         """Taking it out was enough."""
 
     async def give_back(self) -> None:
-        self.pool.put_nowait(self.offer)
+        self.back(self.offer)
 
 
 class MemoryQueue:
     """Both ends at once."""
 
     def __init__(self) -> None:
-        self._pools: defaultdict[str, asyncio.Queue[Offer]] = defaultdict(asyncio.Queue)
+        self._lines: defaultdict[str, deque[Offer]] = defaultdict(deque)
+        self._takers: list[asyncio.Future[None]] = []
         self._orders: dict[str, asyncio.Queue[Order]] = {}
+        self._shells: dict[str, asyncio.Queue[ShellSaid]] = {}
         self._events: asyncio.Queue[Event] = asyncio.Queue(_EVENTS_WAITING)
         self._room = asyncio.Semaphore(_CHUNKS_WAITING)
         self._answerer: asyncio.Future[Answerer] | None = None
         self.connected_at = time.monotonic()
+        self.alarm = False
 
     async def offer(self, offer: Offer) -> None:
-        self._pools[offer.pool].put_nowait(offer)
+        self._put(offer)
+
+    def _put(self, offer: Offer) -> None:
+        self._lines[offer.pool].append(offer)
+        for taker in self._takers:
+            if not taker.done():
+                taker.set_result(None)
 
     async def depth(self, pool: str) -> int:
-        return self._pools[pool].qsize()
+        return len(self._lines[pool])
 
-    async def order(self, worker: str, order: Cancel | Nudge) -> bool:
+    async def order(self, worker: str, order: Order) -> bool:
         if worker not in self._orders:
             return False
         self._orders[worker].put_nowait(order)
@@ -69,13 +82,23 @@ class MemoryQueue:
         finally:
             self._answerer = None
 
-    async def take(self, pool: str) -> _Taken:
-        return _Taken(await self._pools[pool].get(), self._pools[pool])
+    async def take(self, *lines: str) -> _Taken:
+        while not (there := [line for line in lines if self._lines[line]]):
+            taker = asyncio.get_running_loop().create_future()
+            self._takers.append(taker)
+            try:
+                await taker
+            finally:
+                self._takers.remove(taker)
+        return _Taken(self._lines[random.choice(there)].popleft(), self._put)  # noqa: S311
 
     async def request(self, request: Asked, timeout: float) -> Answer:
         async with asyncio.timeout(timeout):
             answerer = await asyncio.shield(self._answering())
-            return await answerer(request)
+            try:
+                return await answerer(request)
+            except Outside as error:
+                raise QueueDown(f"the bot has no answer now: {error}") from error
 
     async def tell(self, event: Event) -> None:
         if not isinstance(event, LogChunk):
@@ -86,6 +109,19 @@ class MemoryQueue:
         except BaseException:
             self._room.release()
             raise
+
+    @asynccontextmanager
+    async def shell(self, shell: str, worker: str) -> AsyncIterator[Hearing]:  # noqa: ARG002
+        said = self._shells[shell] = asyncio.Queue()
+        try:
+            yield said.get
+        finally:
+            del self._shells[shell]
+
+    async def say(self, said: ShellSaid) -> None:
+        if said.shell not in self._shells:
+            raise QueueDown("nobody hears of this shell any more")
+        self._shells[said.shell].put_nowait(said)
 
     async def orders(self, worker: str) -> AsyncIterator[Order]:
         inbox = self._orders[worker] = asyncio.Queue()
@@ -109,8 +145,8 @@ async def _heard(listener: Listener, event: Event) -> None:
     for _ in range(_TRIES):
         try:
             return await listener(event)
-        except Exception:
-            log.exception("event not taken", job=event.job, attempt=event.attempt)
+        except Exception as error:
+            told(log, "event not taken", error, job=event.job, attempt=event.attempt)
             await asyncio.sleep(1)
     log.error("event dropped", job=event.job, attempt=event.attempt)
     return None

@@ -2,75 +2,112 @@
 
 A job's message on the queue is a pointer (`Offer`). What a job needs comes with the `Grant`, whose
 credentials are sealed to the worker that asked, so no broker ever holds a secret.
+
+All of the contract is had from here: its words (words.py) and what a grant says (specs.py) too.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from enum import StrEnum
+from collections.abc import Iterable
+from datetime import datetime
+from hashlib import sha256
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
+from config.processes import WEB
+from workers.contract.backups import BackupResult, BackupSpec, Depot, Kept, RestoreSpec
+from workers.contract.limits import Limits
+from workers.contract.outputs import Measured, Printed, Reached
+from workers.contract.services import Noted, ServiceNews, ServiceState
+from workers.contract.shells import ShellOrder
+from workers.contract.specs import (
+    BuildSpec,
+    Credentials,
+    DeploySpec,
+    ImageTest,
+    PinSpec,
+    Privileges,
+    Probe,
+    ProcessSpec,
+    RegistryLogin,
+    Source,
+    Spec,
+    StopSpec,
+    TaskSpec,
+    UpdateSpec,
+)
+from workers.contract.words import VERSION, AttemptRef, Fault, Kind, Message, Step, Value, now
 
-def now() -> datetime:
-    """This moment, in UTC."""
-    return datetime.now(UTC)
-
-
-class Message(BaseModel):
-    """A frozen value. A reader of another version of the contract refuses it as a whole."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    version: Literal[2] = 2
-
-
-class Value(BaseModel):
-    """A part of a message."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Kind(StrEnum):
-    """What a job does."""
-
-    BUILD = "build"
-    DEPLOY = "deploy"
-    STOP = "stop"
-
-
-class Step(StrEnum):
-    """A named stage inside an attempt."""
-
-    CHECKOUT = "checkout"
-    BUILD = "build"
-    TEST = "test"
-    PUSH = "push"
-    PULL = "pull"
-    RELEASE = "release"  # the release command, in the new image
-    START = "start"
-    CHECK = "check"
-    SWITCH = "switch"
-    STOP = "stop"
-
-
-class Fault(StrEnum):
-    """Whose fault a failure is, which decides what follows."""
-
-    USER = "user"  # never retried; shown with what to do
-    OURS = "ours"  # retried, up to the job's limit
-    FINAL = "final"  # ours, and not worth a retry
-
-
-class AttemptRef(Value):
-    """One try at a job. Its number is the fencing token."""
-
-    job: str
-    attempt: int
-
-
-# -- jobs -------------------------------------------------------------------------------------------
+__all__ = [
+    "LAST_LINES",
+    "VERSION",
+    "Answer",
+    "Answered",
+    "Asked",
+    "AttemptRef",
+    "BackupResult",
+    "BackupSpec",
+    "BuildSpec",
+    "Cancel",
+    "Claim",
+    "ContainerState",
+    "Credentials",
+    "DeploySpec",
+    "Depot",
+    "Event",
+    "Failed",
+    "Fault",
+    "Finished",
+    "Grant",
+    "Heartbeat",
+    "HeartbeatAnswer",
+    "ImageResult",
+    "ImageTest",
+    "Kept",
+    "Kind",
+    "Known",
+    "Limits",
+    "LogChunk",
+    "Lookup",
+    "Measured",
+    "Message",
+    "Noted",
+    "Nudge",
+    "Offer",
+    "Order",
+    "PinSpec",
+    "Printed",
+    "Privileges",
+    "Probe",
+    "ProcessSpec",
+    "Reached",
+    "Ready",
+    "Refusal",
+    "RegistryLogin",
+    "Request",
+    "RestoreSpec",
+    "ServiceNews",
+    "ServiceState",
+    "ShellOrder",
+    "Source",
+    "Spec",
+    "Step",
+    "StepChanged",
+    "StepReport",
+    "StopSpec",
+    "Stopped",
+    "Succeeded",
+    "Switched",
+    "TaskSpec",
+    "UpdateSpec",
+    "Value",
+    "events",
+    "now",
+    "offers",
+    "orders",
+    "requests",
+]
 
 
 class Offer(Message):
@@ -78,152 +115,8 @@ class Offer(Message):
 
     kind: Literal["offer"] = "offer"
     job: str
-    pool: str
-
-
-class Source(Value):
-    """The commit to build."""
-
-    repository: str  # OWNER/NAME
-    clone_url: str  # without credentials
-    sha: str
-    depth: int = 1  # commits of history
-    submodules: bool = False
-    lfs: bool = False
-    sparse: list[str] = []  # only these paths, as git's sparse-checkout takes them; all if empty
-
-
-class ImageTest(Value):
-    """A command that is run in the built image; its exit code decides."""
-
-    command: list[str]
-    network: bool = False
-    timeout: float  # seconds
-
-
-class BuildSpec(Value):
-    """Build one image of one commit."""
-
-    kind: Literal[Kind.BUILD] = Kind.BUILD
-    source: Source
-    image: str  # the image's name in .blacktree.yml
-    context: str
-    dockerfile: str
-    target: str | None
-    args: dict[str, str]
-    platforms: list[str] = []  # such as linux/arm64; the engine's own if empty
-    secrets: list[str] = []  # names of build secrets; their values come with the grant's credentials
-    ssh: str | None = None  # name of the secret that holds a private key for --mount=type=ssh
-    test: ImageTest | None = None
-    memory: int | None = None  # bytes that the build may use; the worker's own limit if None
-    cpus: float | None = None
-    reference: str  # where it is deployed from, without a tag: localhost:5000/acme/shop
-    copies: list[str] = []  # further names that it is pushed to
-    tags: list[str]  # that are moved to it; the commit's SHA always is one
-    push: bool  # False: the engine's own image store is the registry
-    cache: bool = True  # whether layers are taken from and kept in the registry
-    pull: bool = False  # whether base images are asked for anew, however new the engine's are
-    fresh: bool = False  # whether an image of the same inputs, and cached layers, are left alone
-    fork: bool = False  # a stranger's code: reuses nothing of others, and nothing of it is reused
-    timeout: float  # seconds
-    labels: dict[str, str]
-
-
-class Limits(Value):
-    """What one container may use."""
-
-    memory: int  # bytes
-    cpus: float
-    pids: int
-
-
-class Probe(Value):
-    """When a container counts as healthy, asked from outside; `image` asks its own HEALTHCHECK."""
-
-    kind: Literal["http", "tcp", "image"] = "http"
-    path: str = "/"
-    status: int | None = None  # that a GET answers; below 500 if None
-    timeout: float  # seconds to become healthy in
-    interval: float  # seconds
-
-
-class Privileges(Value):
-    """What only trusted repositories may ask for."""
-
-    host_mounts: list[str] = []  # HOST:CONTAINER[:ro]
-    privileged: bool = False
-    host_network: bool = False
-
-
-class DeploySpec(Value):
-    """Start one release beside the one that serves."""
-
-    kind: Literal[Kind.DEPLOY] = Kind.DEPLOY
-    instance: str  # of Blacktree: two of them may share an engine, and a worker's name
-    repository: str
-    environment: str
-    release: str
-    image: str  # by digest, or the engine's image id
-    pull: bool
-    port: int | None
-    command: list[str] | None
-    env: dict[str, str]  # what is secret comes with the grant's credentials
-    limits: Limits
-    probe: Probe
-    stability: float = 10  # seconds that Swarm watches each new task for; else the bot does
-    labels: dict[str, str]
-    target: Literal["containers", "swarm"] = "containers"
-    replicas: int = 1
-    release_command: list[str] | None = None  # run once in the new image before anything is started
-    release_timeout: float = 600  # seconds
-    volumes: dict[str, str] = {}  # the engine's volume ▸ path in the container
-    networks: list[str] = []  # further networks, of environments that said that they share one
-    user: str | None = None
-    read_only: bool = False
-    restart: Literal["unless-stopped", "on-failure", "no"] = "unless-stopped"
-    grace: float = 10  # seconds between SIGTERM and SIGKILL when it is stopped
-    privileges: Privileges = Privileges()
-    host_port: int | None = None  # no proxy: this port for good, so the old release stops first
-    serving: str | None = None  # the release that serves now, which `host_port` has to stop
-
-
-class StopSpec(Value):
-    """Remove everything that an environment runs on this worker."""
-
-    kind: Literal[Kind.STOP] = Kind.STOP
-    instance: str
-    repository: str
-    environment: str
-    target: Literal["containers", "swarm"] = "containers"
-    volumes: bool = False  # whether its named volumes go too
-
-
-Spec = Annotated[BuildSpec | DeploySpec | StopSpec, Field(discriminator="kind")]
-
-
-class RegistryLogin(Value):
-    """A login at one registry host. With config.registries.IDENTITY_TOKEN as its user, a token for tokens."""
-
-    host: str
-    username: str
-    password: str
-
-
-class Credentials(Value):
-    """What an attempt may know, and nobody else: never logged, never stored."""
-
-    git_username: str = ""
-    git_password: str = ""
-    registries: list[RegistryLogin] = []
-    build: dict[str, str] = {}  # build secrets by name
-    env: dict[str, str] = {}  # secret variables of a release's containers
-
-    def secrets(self) -> list[str]:
-        """The values to mask in every log line."""
-        passwords = (login.password for login in self.registries)
-        return [
-            word for word in (self.git_password, *passwords, *self.build.values(), *self.env.values()) if word
-        ]
+    pool: str  # the line that it stands in: lines.py
+    mark: str = ""  # by which the bot knows that it made it
 
 
 # -- requests of a worker, and the bot's answers -----------------------------------------------------
@@ -242,7 +135,10 @@ class Claim(Message):
 
 
 class Grant(Message):
-    """The worker may start, as this attempt, until its lease ends."""
+    """The worker may start, as this attempt, until its lease ends.
+
+    It may be another job than that of the offer, which is then this one's to settle all the same.
+    """
 
     kind: Literal["grant"] = "grant"
     job: str
@@ -269,6 +165,7 @@ class ContainerState(Value):
 
     release: str
     environment: str
+    process: str = WEB
     name: str = ""
     running: bool
     restarts: int
@@ -295,8 +192,11 @@ class Heartbeat(Message):
     stopped: bool = False
     attempts: list[AttemptRef] = []
     containers: list[ContainerState] = []
+    services: list[ServiceState] = []
     disk_free: int = 0  # bytes
     problem: str = ""  # why it takes no jobs now, for people; empty if it does
+    kept: str = ""  # which list of images to keep it has: `edition` of it; empty for none
+    labels: list[str] = []  # its own, its architecture among them
 
 
 class HeartbeatAnswer(Message):
@@ -308,8 +208,16 @@ class HeartbeatAnswer(Message):
     cancelled: list[AttemptRef] = []
     retired: list[str] = []
     proving: list[str] = []  # in their stability window
-    kept: list[str] = []  # references of images that environments run, or may go back to
+    over: list[str] = []  # containers of services whose environment is no more
+    # References of images that environments run, or may go back to; None: those that the worker has.
+    kept: list[str] | None = []
+    lines: list[str] = []  # that it takes from beside its pool's own: lines.py
     instance: str = ""  # of Blacktree, as images are labelled; empty: no image is judged
+
+
+def edition(kept: Iterable[str]) -> str:
+    """By which a worker and its bot know that they speak of the same list of images."""
+    return sha256("\n".join(sorted(kept)).encode()).hexdigest()[:32]
 
 
 class Lookup(Message):
@@ -318,17 +226,18 @@ class Lookup(Message):
     kind: Literal["lookup"] = "lookup"
     job: str
     attempt: int
-    key: str  # of the inputs: workers/inputs.py
+    key: str  # of the inputs: workers/build/inputs.py
 
 
 class Ready(Message):
-    """A new release is healthy at these addresses: switch its route."""
+    """A new release is healthy at these addresses: switch its routes, all as one."""
 
     kind: Literal["ready"] = "ready"
     job: str
     attempt: int
     release: str
-    addresses: list[str]  # IP:PORT of each replica, as the proxy reaches it
+    addresses: list[str]  # IP:PORT of each replica of `web`, as the proxy reaches it
+    further: dict[str, list[str]] = {}  # likewise of its other processes that visitors reach
 
 
 class Switched(Message):
@@ -359,9 +268,9 @@ class Known(Message):
     sha: str = ""  # the commit that it was built for
 
 
-Asked = Claim | Heartbeat | Lookup | Ready
+Asked = Claim | Heartbeat | Lookup | Measured | Printed | Ready | ServiceNews
 Request = Annotated[Asked, Field(discriminator="kind")]
-Answered = Grant | Refusal | HeartbeatAnswer | Known | Switched
+Answered = Grant | Refusal | HeartbeatAnswer | Known | Noted | Reached | Switched
 Answer = Annotated[Answered, Field(discriminator="kind")]
 
 
@@ -391,6 +300,7 @@ class Succeeded(Value):
 
     outcome: Literal["succeeded"] = "succeeded"
     image: ImageResult | None = None
+    backup: BackupResult | None = None
 
 
 class Failed(Value):
@@ -401,6 +311,7 @@ class Failed(Value):
     reason: str
     sentence: str
     step: Step | None = None
+    exit_code: int | None = None  # of the command whose end it is
 
 
 class Stopped(Value):
@@ -450,10 +361,23 @@ class Nudge(Message):
     kind: Literal["nudge"] = "nudge"
 
 
-Order = Annotated[Cancel | Nudge, Field(discriminator="kind")]
+class Take(Message):
+    """Claim this job: it has to be this worker's."""
+
+    kind: Literal["take"] = "take"
+    job: str
+    pool: str
+
+
+class Drain(Message):
+    """Take no more jobs, end those that run however long they last, and end."""
+
+    kind: Literal["drain"] = "drain"
+
+
+Order = Annotated[Cancel | Nudge | Take | Drain | ShellOrder, Field(discriminator="kind")]
 
 offers: TypeAdapter[Offer] = TypeAdapter(Offer)
 requests: TypeAdapter[Asked] = TypeAdapter(Request)
-answers: TypeAdapter[Answered] = TypeAdapter(Answer)
 events: TypeAdapter[StepChanged | Finished | LogChunk] = TypeAdapter(Event)
-orders: TypeAdapter[Cancel | Nudge] = TypeAdapter(Order)
+orders: TypeAdapter[Order] = TypeAdapter(Order)

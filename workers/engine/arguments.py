@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workers.engine.engine import BuildOrder
-from workers.failure import Failure, final
+from config.predefined import is_predefined
+from workers.contract.failure import Failure, final
+from workers.engine.builder import BuildOrder
 
 # What buildx adds of itself has times in it, and makes an index of what was one image.
 # The classic builder is a program of this very package.
@@ -32,6 +34,7 @@ class Way:
     cli: Sequence[str]
     description: str  # for people
     several: bool = False  # whether it makes an image for several platforms
+    heredocs: bool = False  # whether its own frontend knows them
     loads: bool = True  # whether the engine makes the image itself; killed then, a build is still finished
 
     @property
@@ -82,6 +85,7 @@ def arguments(way: Way, order: BuildOrder, private: Private, limits: Sequence[st
         *verb.get(way.kind, ["build"]),
         *_result(way, order, private),
         *_what(order, _args(way, order)),
+        *_apart(way, order),
         *(_cache(way, order) if way.kind is not Kind.CLASSIC else ()),
         *_private(private),
         *limits,
@@ -100,21 +104,46 @@ def _what(order: BuildOrder, args: Mapping[str, str]) -> list[str]:
     flags += ["--target", order.target] if order.target else []
     flags += ["--platform", ",".join(order.platforms)] if order.platforms else []
     flags += [part for name, value in args.items() for part in ("--build-arg", f"{name}={value}")]
+    # Their values are in the builder's environment: a proxy's may have a password.
+    flags += [part for name in order.proxies for part in ("--build-arg", name)]
     flags += [part for name, value in order.labels.items() for part in ("--label", f"{name}={value}")]
     flags += ["--pull"] if order.pull else []
     return flags + (["--no-cache"] if order.fresh else [])
 
 
 def _args(way: Way, order: BuildOrder) -> dict[str, str]:
-    """The repository's own arguments win, and only ARG lets a value of these into a layer.
+    """What a builder knows by itself is ours to set, whatever a repository's arguments say.
 
     SOURCE_DATE_EPOCH sets the times in an image's configuration from Docker 23 on (BuildKit 0.11).
     BUILDKIT_CACHE_MOUNT_NS separates cache mounts from Docker 20.10 on (tried; BuildKit 0.6 has it).
     """
-    args = {} if order.epoch is None else {"SOURCE_DATE_EPOCH": str(order.epoch)}
-    if order.namespace and way.kind is not Kind.CLASSIC:  # which has no cache mounts
-        args["BUILDKIT_CACHE_MOUNT_NS"] = order.namespace
-    return {**args, **order.args}
+    args = {name: value for name, value in order.args.items() if not is_predefined(name)}
+    if order.epoch is not None:
+        args["SOURCE_DATE_EPOCH"] = str(order.epoch)
+    if order.trust and way.kind is not Kind.CLASSIC:  # which has no cache mounts
+        args["BUILDKIT_CACHE_MOUNT_NS"] = _derived("mounts", order.trust)
+    return args
+
+
+def _apart(way: Way, order: BuildOrder) -> list[str]:
+    """One engine keeps the layers of builds of all trusts: this makes those of one nobody else's.
+
+    BuildKit has the names of a step's further hosts in its layer's key, and nothing else that is ours to say
+    without a change of the Dockerfile (tried with 20.10 and buildx; the address is left out of the key). So
+    steps of two trusts are two steps, also where a secret made the layer, which is in no key. Other layers
+    are known by their content. The classic builder knows a layer's command alone, but can be held to the
+    layers that certain images are made of.
+    """
+    if not order.trust:
+        return []
+    if way.kind is Kind.CLASSIC:
+        return [f"--cache-from={image}" for image in (order.tag, *order.kin)]  # never none: that means all
+    return [f"--add-host={_derived('layers', order.trust)[:32]}.invalid:127.0.0.1"]
+
+
+def _derived(what: str, trust: str) -> str:
+    """One does not tell the other: a step sees its hosts."""
+    return hashlib.sha256(f"{what} {trust}".encode()).hexdigest()
 
 
 def _cache(way: Way, order: BuildOrder) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from workers.failure import DISK_FULL, Failure, final, ours, user
+from workers.contract.failure import DISK_FULL, Failure, final, ours, user
 
 _EXIT = re.compile(r"(?:exit code: |returned a non-zero code: )(\d+)")
 _LONGEST = 160  # characters of a quotation
@@ -33,6 +33,14 @@ _NETWORK = re.compile(
     r"bad gateway|service unavailable|gateway time-?out|internal server error|: EOF\b",
     re.I,
 )
+_LIMITED = re.compile(r"pull rate limit", re.I)
+_PLAIN = re.compile(r"server gave HTTP response to HTTPS client", re.I)
+_TOO_LARGE = re.compile(r"\b413\b|request entity too large|content too large", re.I)
+_TOKEN_REFUSED = re.compile(
+    r"failed to fetch oauth token.{0,400}?\b40[13]\b|incorrect username or password", re.I
+)
+_FRONTEND_GONE = re.compile(r"frontend grpc server closed unexpectedly", re.I)
+_NO_FRONTEND = re.compile(r"failed to solve with frontend gateway\.v0: (?!failed)", re.I)
 _DENIED = re.compile(
     r"unauthorized|authentication required|no basic auth|denied|insufficient_scope|forbidden|\b40[13]\b", re.I
 )
@@ -45,9 +53,15 @@ _IMAGE_SOUGHT = re.compile(
     re.I,
 )
 _METADATA = re.compile(r"load metadata for (\S+)")
-_IMAGE_NAME = re.compile(r"(?:metadata for|access denied for|manifest for) (\S+?)[:,]?(?:\s|$)")
-_PLATFORM = re.compile(r"no match for platform|does not match the (?:specified|expected) platform", re.I)
+_IMAGE_NAME = re.compile(r"(?:metadata for|access denied for|manifest for|reference) (\S+?)[:,]?(?:\s|$)")
+_PLATFORM = re.compile(
+    r"no match for platform|does not match the (?:specified|expected) platform|no matching manifest for|"
+    r"does not provide the specified platform|no image found in (?:manifest list|image index) for",
+    re.I,
+)
 _EMULATION = re.compile(r"exec format error", re.I)
+_OTHER = "take another one, or another platform (`platforms` of the image in .blacktree.yml)"
+_FRONTEND = "where it names an image in `# syntax=`, check that it is one that reads Dockerfiles"
 _PRIVATE = re.compile(r"\bsecret \S+:? not found|unset ssh forward|no ssh handler", re.I)
 
 
@@ -70,6 +84,8 @@ def build_failure(
     reason = reason_of(said[-1]) if said else ""
     if full:
         return ours(DISK_FULL, "The worker's disk is full")
+    if _NO_FRONTEND.search(text):
+        return user("build_failed", f"What the Dockerfile names in `# syntax=` cannot read it: {cut(reason)}")
     if found := _EXIT.findall(text):
         return user("build_failed", f"{_step(step)}: exit code {found[-1]}{_hint(found[-1], out_of_memory)}")
     if code < 0:
@@ -80,16 +96,20 @@ def build_failure(
         return ours(DISK_FULL, "The worker's disk is full")
     if _ENGINE_GONE.search(text):
         return ours("engine_gone", "The worker's Docker engine went away during the build")
+    if _FRONTEND_GONE.search(text):
+        return ours("frontend_gone", f"What reads the Dockerfile ended unexpectedly: {_FRONTEND}")
     if _PRIVATE.search(text):
         what = f"{_step(step)}: {cut(reason_of(error) or reason)}"
         return user("secret_missing", f"{what}: name it under `secrets` or `ssh` of the image")
     if _EMULATION.search(text):
         todo = "install an emulator on the worker (binfmt), or build on one of that platform"
         return user("build_failed", f"{_step(step)}: {cut(reason_of(error) or reason)}: {todo}")
+    if failure := _refused(text, _image(step, text)):
+        return failure
+    if _PLATFORM.search(text):
+        return user("base_image_missing", f"{_image(step, text)} is not made for that platform: {_OTHER}")
     if _NETWORK.search(text):
         return ours("registry_unreachable", f"A registry did not answer: {cut(error or reason)}")
-    if _PLATFORM.search(text):
-        return user("base_image_missing", f"{_image(step, text)} is not made for that platform")
     if _IMAGE_SOUGHT.search(f"{step} {text}") and (_NOT_FOUND.search(text) or _DENIED.search(text)):
         return user(
             "base_image_missing",
@@ -109,6 +129,17 @@ def transfer_failure(verb: str, reference: str, said: str) -> Failure:
         return ours("engine_gone", f"The worker's Docker engine does not answer: {last}")
     if _NO_SPACE.search(said):
         return ours(DISK_FULL, "The worker's disk is full")
+    if failure := _refused(said, reference):
+        return failure
+    if _PLATFORM.search(said):
+        todo = "name it under `platforms` of the image in .blacktree.yml, or deploy on a worker of its own"
+        return user("wrong_platform", f"{reference} is not made for this worker's platform: {todo} ({last})")
+    if _TOO_LARGE.search(said):
+        return final(
+            "registry_refused",
+            f"{host}, or a proxy before it, takes no layer as large as one of {reference} (413): raise its"
+            " limit (nginx: `client_max_body_size 0`)",
+        )
     if _NETWORK.search(said):
         return ours("registry_unreachable", f"{host} did not answer: {last}")
     if _DENIED.search(said):
@@ -118,10 +149,33 @@ def transfer_failure(verb: str, reference: str, said: str) -> Failure:
     return ours(f"{verb}_failed", f"The {verb} of {reference} failed: {last}")
 
 
+def _refused(said: str, what: str) -> Failure | None:
+    """What an operator has to mend, else every try ends like this; `what` is the image that was wanted."""
+    if _LIMITED.search(said):
+        return final(
+            "registry_limited",
+            f"{what} cannot be pulled: Docker Hub's pull limit is reached, which counts for hours. Give"
+            " Blacktree a login for docker.io (BLACKTREE_REGISTRY_AUTHS), or take the image from a mirror",
+        )
+    if _PLAIN.search(said):
+        return final(
+            "registry_untrusted",
+            f"{what} cannot be reached: its registry speaks plain HTTP, and Docker wants TLS. Give it a"
+            " certificate, or name it under `insecure-registries` in the worker's /etc/docker/daemon.json",
+        )
+    if _TOKEN_REFUSED.search(said):
+        return final(
+            "registry_denied",
+            f"{what} cannot be reached: its registry refuses this worker's login. Check it:"
+            " BLACKTREE_REGISTRY_USERNAME and BLACKTREE_REGISTRY_PASSWORD, or BLACKTREE_REGISTRY_AUTHS",
+        )
+    return None
+
+
 def reason_of(error: str) -> str:
     """The part of a chain of `failed to …:` that says what happened."""
-    noise = r"^(?:ERROR: )?(?:failed to (?:build|solve|create LLB definition|solve with frontend [\w.]+): )+"
-    return re.sub(r"^rpc error: code = \w+ desc = ", "", re.sub(noise, "", error))
+    noise = r"failed to (?:build|solve|create LLB definition|solve with frontend [\w.]+): "
+    return re.sub(rf"^(?:ERROR: )?(?:{noise}|rpc error: code = \w+ desc = )*", "", error)
 
 
 def cut(text: str) -> str:

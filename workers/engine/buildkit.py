@@ -11,19 +11,20 @@ from typing import Any
 
 import structlog
 
-from workers import process
 from workers.engine.arguments import Kind, Way
+from workers.engine.builder import Builder
 from workers.engine.cgroups import Limit, tree
 from workers.engine.cli import CliBuilder, child_environment
-from workers.engine.engine import Builder
 from workers.engine.limits import SHARED, ByArguments, Limits, NotHeld, one_group, own_groups
 from workers.engine.login import own_config
+from workers.process import process
 
 log = structlog.get_logger()
 
 _ASKING = 10.0  # seconds
 _ANY = Limit()
 _OWN_SINCE, _OWN_UNTIL = (18, 9), (23, 0)
+_HEREDOCS_SINCE = (23, 0)  # the first engine whose BuildKit has them without `# syntax=`
 _PARENT_SINCE = (23, 0)  # of engines whose BuildKit heeds --cgroup-parent
 
 
@@ -67,7 +68,8 @@ async def _way(
         facts = await _facts(cli, env)
         client = await _asked([cli, "version", "--format", "{{.Client.Version}}"], env)
         if client and _OWN_SINCE <= _number(client) < _OWN_UNTIL and _engine(facts) >= _OWN_SINCE:
-            return Way(Kind.OWN, [cli], f"BuildKit of docker {client} ({cli})"), facts
+            heredocs = _engine(facts) >= _HEREDOCS_SINCE
+            return Way(Kind.OWN, [cli], f"BuildKit of docker {client} ({cli})", heredocs=heredocs), facts
     # -P: the current folder is no place to import from.
     return Way(Kind.CLASSIC, [sys.executable, "-P", "-m", "workers.engine.classic"], Kind.CLASSIC.value), {}
 
@@ -77,12 +79,16 @@ def _buildx(cli: str, version: str, inspected: str, facts: Mapping[str, Any]) ->
     words = version.split()
     found = re.search(r"^Driver:\s*(\S+)", inspected, re.M)
     driver = found[1] if found else "docker"
+    # Docker's own has Docker's version, until Docker 23.
+    told = re.search(r"^BuildKit(?: version)?:\s*(\S+)", inspected, re.M | re.I)
+    buildkit = f", BuildKit {told[1]}" if told else ""
     containerd = any("io.containerd.snapshotter" in str(row) for row in facts.get("DriverStatus") or ())
     return Way(
         Kind.BUILDX,
         [cli],
-        f"buildx {words[1] if len(words) > 1 else version}, driver {driver} ({cli})",
+        f"buildx {words[1] if len(words) > 1 else version}, driver {driver}{buildkit} ({cli})",
         several=driver != "docker" or containerd,
+        heredocs=driver != "docker" or _engine(facts) >= _HEREDOCS_SINCE,
         loads=driver == "docker",
     )
 

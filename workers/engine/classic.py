@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--label", dest="labels", action="append", default=[])
     build.add_argument("--pull", action="store_true")
     build.add_argument("--no-cache", action="store_true")
+    build.add_argument("--cache-from", dest="kin", action="append", default=[])
     build.add_argument("--memory", type=int)
     build.add_argument("--cpus", type=float)
     build.add_argument("context")
@@ -89,11 +90,12 @@ def _build(client: docker.APIClient, given: argparse.Namespace) -> int:
         tag=given.tag,
         target=given.target or "",
         platform=given.platform,
-        buildargs=dict(item.split("=", 1) for item in given.args),
+        buildargs=dict(_argument(item) for item in given.args),
         labels=dict(item.split("=", 1) for item in given.labels),
         container_limits={"memory": given.memory, "memswap": given.memory} if given.memory else {},
         pull=given.pull,
         nocache=given.no_cache,
+        cache_from=given.kin,
         rm=True,
         forcerm=True,
         decode=True,
@@ -108,6 +110,12 @@ def _build(client: docker.APIClient, given: argparse.Namespace) -> int:
     _client(_ASKING).ping()
     _say(f"ERROR: {error}\n")
     return 1
+
+
+def _argument(item: str) -> tuple[str, str]:
+    """As with docker's own command, one without a value has it in the environment."""
+    name, given, value = item.partition("=")
+    return name, value if given else os.environ.get(name, "")
 
 
 def _ran_out_of_memory(client: docker.APIClient, began: float, container: str) -> bool:

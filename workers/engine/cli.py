@@ -13,16 +13,17 @@ from pathlib import Path
 
 import structlog
 
-from workers import process
+from workers.contract.failure import ours
 from workers.contract.messages import RegistryLogin
 from workers.engine.arguments import Kind, Private, Way, arguments, refusal
 from workers.engine.blame import transfer_failure
+from workers.engine.builder import BuildOrder, Built
 from workers.engine.cgroups import Limit
-from workers.engine.engine import BuildOrder, Built
 from workers.engine.limits import Limits, said, within
 from workers.engine.login import docker_config
 from workers.engine.progress import Progress, digest_in
-from workers.failure import ours
+from workers.engine.too_old import too_old
+from workers.process import process
 
 log = structlog.get_logger()
 
@@ -53,6 +54,8 @@ class CliBuilder:
         self, way: Way, limits: Limits, limit: Limit, environ: Mapping[str, str], prefix: str
     ) -> None:
         self.description = way.description
+        self.heredocs = way.heredocs
+        self.frontends = way.kind is not Kind.CLASSIC
         self.limits = f"{said(limit)} for one build, {limits.description}"
         self._way = way
         self._holding = limits
@@ -78,10 +81,11 @@ class CliBuilder:
 
         try:
             async with self._holding.held(limit) as held:
-                with self._config(logins) as (folder, where):
+                with self._config(logins, stranger=order.stranger) as (folder, where):
                     private = _written(order, folder)
                     argv = arguments(self._way, order, private, held.arguments)
-                    ended = await self._run(argv, read, {**where, "TMPDIR": str(order.scratch)})
+                    more = {**where, **order.proxies, "TMPDIR": str(order.scratch)}
+                    ended = await self._run(argv, read, more)
                     digest = _digest(private) if ended.code == 0 else None
                 out_of_memory = held.out_of_memory()
         except asyncio.CancelledError:
@@ -89,7 +93,9 @@ class CliBuilder:
             raise
         output(progress.table())
         if ended.code != 0:
-            raise progress.failure(ended.code, order.dockerfile.name, out_of_memory=out_of_memory)
+            failure = progress.failure(ended.code, order.dockerfile.name, out_of_memory=out_of_memory)
+            text = await asyncio.to_thread(order.dockerfile.read_text, errors="replace")
+            raise too_old(failure.sentence, text, self.description) or failure
         return Built(progress.layers, progress.cached, digest)
 
     async def push(
@@ -113,8 +119,10 @@ class CliBuilder:
         return ended
 
     @contextlib.contextmanager
-    def _config(self, logins: Sequence[RegistryLogin]) -> Iterator[tuple[Path, dict[str, str]]]:
-        with docker_config(logins, self._environ, self._prefix) as where:
+    def _config(
+        self, logins: Sequence[RegistryLogin], *, stranger: bool = False
+    ) -> Iterator[tuple[Path, dict[str, str]]]:
+        with docker_config(logins, self._environ, self._prefix, stranger=stranger) as where:
             yield Path(where["DOCKER_CONFIG"]), where
 
     async def _run(

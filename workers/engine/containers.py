@@ -5,14 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from ipaddress import ip_network
 from pathlib import PurePosixPath
 from typing import Any
 
 from docker.types import LogConfig, Mount
 
+from workers.contract.failure import user
 from workers.contract.messages import Limits
-from workers.engine.engine import PREFIX, Command, Container, ContainerSpec, Happening, Image, StoredImage
-from workers.failure import user
+from workers.contract.services import Healthcheck
+from workers.engine import labels as said
+from workers.engine.engine import (
+    PREFIX,
+    Bridge,
+    Command,
+    Container,
+    ContainerSpec,
+    Happening,
+    Image,
+    StoredImage,
+)
 
 # Of Docker's own set: what entrypoints need to own files, to become another user and to serve port 80.
 # Left out are raw sockets, device nodes, chroot, file capabilities and the audit log.
@@ -20,7 +32,11 @@ from workers.failure import user
 CAPABILITIES = [
     "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID",
 ]  # fmt: skip
+# What is printed is kept by the engine in a form that it can be asked for, and not without end.
+LOGS = LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"})
 SCRATCH = {"/tmp": "mode=1777", "/run": "mode=1777"}  # noqa: S108  # with a read-only root
+_RETRIES = 3  # of a health check, until the container is unhealthy
+_SHARED = ("bridge", "docker_gwbridge")  # networks that are nobody's own
 _LONG_AGO = "0001-01-01T00:00:00Z"  # as Docker has it
 _SOCKETS = (
     "/run/docker.sock", "/var/run/docker.sock", "/run/containerd/containerd.sock",
@@ -43,7 +59,25 @@ def confined(what: ContainerSpec | Command, engine: str, volume_labels: Mapping[
         "tmpfs": SCRATCH if what.read_only else None,
         "mounts": mounts(what.volumes, what.mounts, engine, volume_labels),
         "init": True,
-        "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"}),
+        "log_config": LOGS,
+    }
+
+
+def healthcheck(check: Healthcheck | None) -> dict[str, Any] | None:
+    """What the engine asks instead of the image's own HEALTHCHECK, None to leave that be.
+
+    https://docs.docker.com/reference/dockerfile/#healthcheck
+    """
+    if check is None:
+        return None
+    if not check.command:
+        return {"test": ["NONE"]}
+    interval, patience = (round(seconds * 1e9) for seconds in (check.interval, check.patience))
+    return {
+        "test": ["CMD", *check.command],
+        "interval": interval,
+        "timeout": max(interval, patience),
+        "retries": _RETRIES,
     }
 
 
@@ -98,6 +132,7 @@ def image(found: Mapping[str, Any]) -> Image:
         tuple(ports),
         tuple(found.get("RepoDigests") or ()),
         healthcheck=test != ["NONE"],
+        claims=said.claims(config.get("Labels")),
     )
 
 
@@ -119,7 +154,7 @@ def container(found: Mapping[str, Any]) -> Container:
     """A container from its inspection."""
     state = found["State"]
     config, host = found["Config"], found.get("HostConfig") or {}
-    labels = config.get("Labels") or {}
+    labels = said.read(config.get("Labels"))
     published = host.get("PortBindings") or {}
     address = next((f"{to[0]['HostIp']}:{to[0]['HostPort']}" for to in published.values() if to), None)
     health = state.get("Health") or {}
@@ -135,7 +170,36 @@ def container(found: Mapping[str, Any]) -> Container:
         health=health.get("Status", "").replace("none", ""),
         health_said=((health.get("Log") or [{}])[-1].get("Output") or "").strip(),
         secrets=_secrets(labels, config.get("Env") or []),
+        networks=tuple((found.get("NetworkSettings") or {}).get("Networks") or ()),
     )
+
+
+def bridges(rows: Sequence[Mapping[str, Any]], worker: str) -> list[Bridge]:
+    """Of an engine's networks those of that worker's environments, of builds, and of a Swarm."""
+    bridges = (row for row in rows if row["Driver"] == "bridge")
+    owner = PREFIX + "worker"
+    return [
+        _bridge(row)
+        for row in bridges
+        if row["Name"] in _SHARED or (row.get("Labels") or {}).get(owner) == worker
+    ]
+
+
+def _bridge(row: Mapping[str, Any]) -> Bridge:
+    pools, options = (row.get("IPAM") or {}).get("Config") or (), row.get("Options") or {}
+    return Bridge(
+        interface=options.get("com.docker.network.bridge.name") or f"br-{row['Id'][:12]}",
+        subnets=tuple(pool["Subnet"] for pool in pools if pool.get("Subnet")),
+        gateways=tuple(_gateway(pool) for pool in pools if pool.get("Subnet")),
+        default=options.get("com.docker.network.bridge.default_bridge") == "true",
+    )
+
+
+def _gateway(pool: Mapping[str, Any]) -> str:
+    """The engine's own address in a network; where the row leaves it out, the first."""
+    if told := pool.get("Gateway"):
+        return str(told).partition("/")[0]
+    return str(next(ip_network(pool["Subnet"], strict=False).hosts()))
 
 
 def _secrets(labels: Mapping[str, str], env: Sequence[str]) -> tuple[str, ...]:

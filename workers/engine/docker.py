@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,21 +16,35 @@ import docker
 import requests
 import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.utils import parse_host
 
-from workers.engine import containers, making
+from workers.contract.failure import ours, user
+from workers.engine import containers, listening, making, printed, subnets, used
 from workers.engine.engine import (
     PREFIX,
+    PULLED,
+    Bridge,
     Command,
     Container,
     ContainerSpec,
+    Ended,
     EngineDown,
+    EngineRefused,
     Happening,
     Image,
     StoredImage,
 )
+from workers.engine.following import Following
+from workers.engine.listening import Listener
 from workers.engine.making import sentence
+from workers.engine.ours import Ours
+from workers.engine.piping import Piped
+from workers.engine.printed import PrintedLine
 from workers.engine.swarm import DockerSwarm
-from workers.failure import ours, user
+from workers.engine.terminal import Terminal, end
+from workers.engine.used import Used
+from workers.engine.watched import Watched
+from workers.process.threads import to_the_end
 
 T = TypeVar("T")
 
@@ -44,21 +59,33 @@ _LAST_OUTPUT = 5.0  # seconds that the output of a command that has ended may ta
 
 
 class DockerEngine:
-    """The engine at DOCKER_HOST, or at its usual socket. `owner` marks what is one worker's alone."""
+    """The engine at DOCKER_HOST, or at its usual socket. `owner` marks what is one worker's alone.
 
-    def __init__(self, environ: Mapping[str, str], owner: str = "") -> None:
+    Networks get their `addresses`.
+    """
+
+    def __init__(
+        self, environ: Mapping[str, str], owner: str = "", addresses: IPv4Network = subnets.RANGE
+    ) -> None:
         self._owner = owner
+        self._addresses = addresses
         self._environ = dict(environ)
         self._where = environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
         self._threads = ThreadPoolExecutor(32, thread_name_prefix="engine")
         self._connected: docker.DockerClient | None = None
         self._connecting = threading.Lock()
         self._networks = asyncio.Lock()
+        self._ours = Ours()
+        self._last: Callable[[str], Awaitable[None]] | None = None
         self.swarm = DockerSwarm(self._do, self._where)
 
     async def about(self) -> str:
         version = await self._do(lambda client: client.version())
         return f"Docker {version.get('Version', '?')} at {self._where}"
+
+    async def architecture(self) -> str:
+        version = await self._do(lambda client: client.version())
+        return str(version.get("Arch", ""))
 
     async def image(self, reference: str) -> Image | None:
         def look(client: docker.DockerClient) -> Image | None:
@@ -87,12 +114,15 @@ class DockerEngine:
 
     async def start(self, spec: ContainerSpec) -> Container:
         async with self._networks:
-            return await self._do(lambda client: making.start(client, spec, self._where), finish=True)
+            return await self._do(
+                lambda client: making.start(client, spec, self._where, self._addresses), finish=True
+            )
 
     async def run(self, command: Command, output: Callable[[str], None]) -> int:
         async with self._networks:
             made = await self._do(
-                lambda client: making.made(client, command, self._owner, self._where), finish=True
+                lambda client: making.made(client, command, self._owner, self._where, self._addresses),
+                finish=True,
             )
         try:
             await self._do(lambda client: client.api.start(made))
@@ -102,6 +132,40 @@ class DockerEngine:
             raise user("start_failed", f"The command cannot start: {sentence(error)}") from None
         finally:
             await asyncio.shield(asyncio.ensure_future(self.remove(made, 0)))
+
+    async def said_by(self, container: str, command: Sequence[str], take: Callable[[bytes], None]) -> Ended:
+        return await self._piped(container, command, lambda piped: piped.printed(take))
+
+    async def fed(self, container: str, command: Sequence[str], pieces: Iterable[bytes]) -> Ended:
+        return await self._piped(container, command, lambda piped: piped.fed(pieces))
+
+    async def _piped(self, container: str, command: Sequence[str], work: Callable[[Piped], Ended]) -> Ended:
+        """`work` in a thread, for as long as it takes: cancelled, the command ends, and so does that."""
+        piped = await self._do(lambda client: Piped(client, container, command))  # nothing starts yet
+        working = asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(piped))
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            await to_the_end(piped.cut)
+            await asyncio.wait({working})
+            working.exception()
+            raise
+        except (requests.RequestException, urllib3.exceptions.HTTPError, DockerException) as error:
+            raise EngineDown(f"Docker at {self._where}: {sentence(error)}") from None
+
+    async def shell(
+        self, container: str, command: Sequence[str], *, tty: bool, term: str, rows: int, columns: int
+    ) -> Watched:
+        terminal = await self._do(lambda client: Terminal(client, container, command, tty=tty, term=term))
+        try:
+            await terminal.begin(rows, columns)
+        except BaseException:
+            await asyncio.shield(asyncio.ensure_future(terminal.close()))
+            raise
+        return terminal
+
+    async def end_session(self, container: str, session: str) -> None:
+        await self._do(lambda client: end(client, container, session), finish=True)
 
     async def commands(self) -> list[Container]:
         return await self.containers({making.COMMAND: self._owner})
@@ -132,6 +196,22 @@ class DockerEngine:
     async def rename(self, container: str, name: str) -> None:
         await self._do(lambda client: client.api.rename(container, name), finish=True)
 
+    async def join(self, container: str, network: str, alias: str, room: int, worker: str) -> None:
+        owner, addresses = {PREFIX + "worker": worker}, self._addresses
+        async with self._networks:
+            await self._do(
+                lambda client: making.join(client, container, network, alias, room, owner, addresses),
+                finish=True,
+            )
+
+    async def leave(self, container: str, network: str) -> None:
+        def disconnect(client: docker.DockerClient) -> None:
+            with contextlib.suppress(NotFound):
+                client.api.disconnect_container_from_network(container, network)
+
+        async with self._networks:
+            await self._do(disconnect, finish=True)
+
     async def container(self, container: str) -> Container | None:
         def look(client: docker.DockerClient) -> Container | None:
             try:
@@ -148,46 +228,63 @@ class DockerEngine:
             found = []
             for row in client.api.containers(all=True, filters=wanted):
                 with contextlib.suppress(NotFound):
-                    found.append(containers.container(client.api.inspect_container(row["Id"])))
+                    if self._ours.has(client, row):
+                        found.append(containers.container(client.api.inspect_container(row["Id"])))
             return found
 
         return await self._do(look)
+
+    async def listening(self, container: str) -> frozenset[Listener] | None:
+        return await self._do(lambda client: listening.ask(client, container))
 
     async def last_lines(self, container: str, lines: int) -> str:
         def read(client: docker.DockerClient) -> bytes:
             try:
                 said: bytes = client.api.logs(container, tail=lines)
-            except NotFound:
+            except APIError as error:
+                if error.status_code not in (404, 409):  # gone, or just going
+                    raise
                 return b""
             return said
 
         return (await self._do(read)).decode(errors="replace")
 
+    async def printed(self, container: str, since: int, lines: int) -> list[PrintedLine]:
+        return await self._unless_gone(lambda client: printed.ask(client, container, since, lines)) or []
+
+    async def used(self, container: str) -> Used | None:
+        return await self._unless_gone(lambda client: used.ask(client, container))
+
+    async def _unless_gone(self, work: Callable[[docker.DockerClient], T]) -> T | None:
+        try:
+            return await self._do(work)
+        except APIError as error:
+            if error.status_code not in (404, 409):  # gone, or just going
+                raise
+            return None
+
+    def before_removal(self, last: Callable[[str], Awaitable[None]]) -> None:
+        self._last = last
+
     @contextlib.asynccontextmanager
     async def following(
         self, container: str, output: Callable[[str], None], last: float = 0.1
     ) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
-        stream = await self._do(lambda client: client.api.logs(container, stream=True, follow=True))
-        open_ = True
-
-        def take(text: str) -> None:
-            if open_:
-                output(text)
+        stream = await self._stream(lambda client: client.api.logs(container, stream=True, follow=True))
+        following = Following(output)
 
         def read() -> None:
             with contextlib.suppress(Exception):  # closing it from outside is how it ends
-                for piece in stream:
-                    loop.call_soon_threadsafe(take, piece.decode(errors="replace"))
+                following.read(stream)
             with contextlib.suppress(Exception):
                 stream._response.close()  # type: ignore[attr-defined]  # the SDK leaves its socket open
 
-        reading = loop.run_in_executor(self._threads, read)
+        reading = asyncio.get_running_loop().run_in_executor(self._threads, read)
         try:
             yield
             await asyncio.wait({reading}, timeout=last)
         finally:
-            open_ = False
+            following.close()
             with contextlib.suppress(Exception):
                 stream.close()
 
@@ -203,7 +300,16 @@ class DockerEngine:
                     # Somebody else is removing it: a stop and the heartbeat may want the same one gone.
                     client.api.wait(container, timeout=_TIMEOUT, condition="removed")
 
-        await self._do(remove, patience=grace, finish=True)
+        def stop(client: docker.DockerClient) -> None:
+            with contextlib.suppress(NotFound):
+                client.api.stop(container, timeout=round(grace))
+
+        try:
+            if self._last is not None:
+                await self._do(stop, patience=grace, finish=True)
+                await self._last(container)
+        finally:
+            await self._do(remove, patience=grace, finish=True)
 
     async def remove_network(self, name: str) -> None:
         def remove(client: docker.DockerClient) -> None:
@@ -215,6 +321,9 @@ class DockerEngine:
     async def networks(self, labels: Mapping[str, str]) -> list[str]:
         rows = await self._do(lambda client: client.api.networks(filters=_wanted(labels)))
         return [row["Name"] for row in rows]
+
+    async def bridges(self, worker: str) -> list[Bridge]:
+        return containers.bridges(await self._do(lambda client: client.api.networks()), worker)
 
     async def root(self) -> Path | None:
         if not self._where.startswith("unix://"):
@@ -228,7 +337,11 @@ class DockerEngine:
 
     async def images(self) -> list[StoredImage]:
         def look(client: docker.DockerClient) -> list[StoredImage]:
-            rows = client.api.images(filters={"label": PREFIX + "repository"})
+            rows = {
+                row["Id"]: row
+                for which in ({"label": PREFIX + "repository"}, {"reference": f"{PULLED}/*"})
+                for row in client.api.images(filters=which)
+            }.values()
             busy = {row["ImageID"] for row in client.api.containers(all=True)}
             found = []
             for row in rows:
@@ -245,6 +358,10 @@ class DockerEngine:
         def note(client: docker.DockerClient) -> None:
             # Docker notes when an image was tagged, and no other use. Its other tags may just be moving on.
             tag = f"used-{image.id.removeprefix('sha256:')[:12]}"
+            for mark in (one for one in image.references if one.startswith(f"{PULLED}/")):
+                name, _, tag = mark.rpartition(":")
+                client.api.tag(image.id, name, tag, force=True)
+                return
             for name in names[:1]:
                 with contextlib.suppress(ImageNotFound):
                     client.api.tag(image.id, name, tag, force=True)
@@ -313,7 +430,7 @@ class DockerEngine:
     async def watch(self, noticed: Callable[[Happening], None]) -> None:
         loop = asyncio.get_running_loop()
         wanted = {"type": "container", "event": _EVENTS}
-        stream = await self._do(lambda client: client.api.events(filters=wanted, decode=True))
+        stream = await self._stream(lambda client: client.api.events(filters=wanted, decode=True))
 
         def read() -> None:
             with contextlib.suppress(Exception):  # closing it from outside is how it ends
@@ -353,6 +470,15 @@ class DockerEngine:
                 raise
             raise EngineDown(f"Docker at {self._where}: {sentence(error)}") from None
 
+    async def _stream(self, opened: Callable[[docker.DockerClient], T]) -> T:
+        """What the SDK streams; if it opens when nobody waits for it any more it is closed."""
+        opening = asyncio.ensure_future(self._do(opened))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_closed)
+            raise
+
     def _client(self) -> docker.DockerClient:
         _knock(self._where)
         with self._connecting:
@@ -363,14 +489,28 @@ class DockerEngine:
             return self._connected
 
 
+def _closed(opening: asyncio.Future[Any]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        with contextlib.suppress(Exception):
+            opening.result().close()
+        with contextlib.suppress(Exception):
+            opening.result()._response.close()  # the SDK leaves its socket open
+
+
 def _knock(where: str) -> None:
     """Raises EngineDown with a plain reason; the SDK's are long, and leave a socket open."""
     if not where.startswith("unix://"):
+        try:
+            parse_host(where)
+        except DockerException as error:
+            raise EngineRefused(f"Docker at {where} cannot be: {error}") from None
         return
     try:
         with socket.socket(socket.AF_UNIX) as door:
             door.settimeout(_TIMEOUT)
             door.connect(where.removeprefix("unix://"))
+    except PermissionError:
+        raise EngineRefused(f"Docker at {where} may not be used by this user") from None
     except OSError as error:
         raise EngineDown(f"Docker at {where} does not answer ({error.strerror or error})") from None
 

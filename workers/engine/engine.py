@@ -1,16 +1,22 @@
-"""What runs images, and what makes them: the two ports behind which Docker stands."""
+"""What runs images: the port behind which Docker stands."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from workers.contract.messages import Limits, RegistryLogin
+from config.outages import Outside
+from workers.contract.messages import Limits
+from workers.contract.services import Healthcheck
+from workers.engine.listening import Listener
+from workers.engine.printed import PrintedLine
 from workers.engine.services import Swarm
+from workers.engine.used import Used
+from workers.engine.watched import Watched
 
 PREFIX = "io.blacktree."
 
@@ -20,8 +26,12 @@ def prefixed(labels: Mapping[str, str]) -> dict[str, str]:
     return {PREFIX + name: value for name, value in labels.items()}
 
 
-class EngineDown(Exception):
+class EngineDown(Outside):
     """The engine does not answer. Its text says which, and why."""
+
+
+class EngineRefused(EngineDown):
+    """The engine will not have us, or cannot be there: waiting does not help."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +43,16 @@ class Image:
     ports: tuple[int, ...]  # exposed ones over TCP, lowest first
     digests: tuple[str, ...]  # NAME@sha256:…
     healthcheck: bool = False  # whether it has one of its own
+    claims: tuple[str, ...] = ()  # labels that only Blacktree sets, and only on containers
+
+
+# The name, before an instance's, of the tag that an image has which was not here before it was pulled.
+PULLED = "blacktree-pulled"
 
 
 @dataclass(frozen=True)
 class StoredImage:
-    """An image that Blacktree built, here or elsewhere, as the engine keeps it."""
+    """An image that Blacktree built, here or elsewhere, or pulled for a service, as the engine keeps it."""
 
     id: str
     references: tuple[str, ...]  # NAME:TAG
@@ -49,6 +64,16 @@ class StoredImage:
 
 
 @dataclass(frozen=True)
+class Bridge:
+    """A network of the engine's whose containers are on this machine."""
+
+    interface: str
+    subnets: tuple[str, ...]
+    gateways: tuple[str, ...]
+    default: bool = False  # of builds, and of what has no network of its own
+
+
+@dataclass(frozen=True)
 class ContainerSpec:
     """A container to start."""
 
@@ -57,11 +82,12 @@ class ContainerSpec:
     command: Sequence[str] | None
     env: Mapping[str, str] = field(repr=False)
     limits: Limits
-    port: int
+    port: int | None  # None: it listens nowhere, or nobody but its neighbours reaches it
     address: str  # of this machine, where the port is published
     network: str
     labels: Mapping[str, str]
     alias: str = ""  # its name on its networks
+    own_alias: str = ""  # another one, on its own network only
     networks: Sequence[str] = ()  # further ones
     published: int | None = None  # the port of `address`; a free one if None
     volumes: Mapping[str, str] = field(default_factory=dict)  # the engine's volume ▸ path
@@ -70,6 +96,8 @@ class ContainerSpec:
     read_only: bool = False
     privileged: bool = False
     host_network: bool = False  # instead of all networks: the port is the container's own
+    room: int = 1  # containers that its own network must hold
+    healthcheck: Healthcheck | None = None  # instead of the image's own
 
 
 @dataclass(frozen=True)
@@ -78,7 +106,7 @@ class Container:
 
     id: str
     name: str
-    labels: Mapping[str, str] = field(repr=False)
+    labels: Mapping[str, str] = field(repr=False)  # ours only, as we set them
     status: str  # created, running, restarting, exited, …
     restarts: int
     exit_code: int
@@ -87,6 +115,7 @@ class Container:
     health: str = ""  # of its HEALTHCHECK: starting, healthy, unhealthy; empty without one
     health_said: str = ""  # what that printed last
     secrets: tuple[str, ...] = field(default=(), repr=False)  # values of its secret variables
+    networks: tuple[str, ...] = ()  # that it is on, by name
 
     @property
     def running(self) -> bool:
@@ -111,6 +140,7 @@ class Command:
     command: Sequence[str]
     limits: Limits
     labels: Mapping[str, str]
+    entrypoint: bool = False  # whether the image's own comes before it, as before a process's command
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     network: str | None = None  # None: it reaches nothing
     networks: Sequence[str] = ()  # further ones
@@ -119,6 +149,15 @@ class Command:
     user: str | None = None
     read_only: bool = False
     privileged: bool = False
+    room: int = 1  # containers that its own network must hold
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command in a container ended, and the last of what it said that nobody took."""
+
+    code: int
+    said: str
 
 
 class Engine(Protocol):
@@ -130,6 +169,9 @@ class Engine(Protocol):
 
     async def about(self) -> str:
         """What it is, for people."""
+
+    async def architecture(self) -> str:
+        """What it runs without emulation, as platforms name it: amd64."""
 
     async def image(self, reference: str) -> Image | None:
         """The image of that tag, digest or id."""
@@ -149,6 +191,23 @@ class Engine(Protocol):
     async def run(self, command: Command, output: Callable[[str], None]) -> int:
         """Run a command to its end and give its exit code. Cancelled, it is killed and removed first."""
 
+    async def said_by(self, container: str, command: Sequence[str], take: Callable[[bytes], None]) -> Ended:
+        """Run a command in a container that runs, and give what it prints to `take`, in a thread.
+
+        Cancelled, or where `take` raises, the command is gone first. Raises Failure.
+        """
+
+    async def fed(self, container: str, command: Sequence[str], pieces: Iterable[bytes]) -> Ended:
+        """Likewise one that reads `pieces` on its standard input, which ends only where they do."""
+
+    async def shell(
+        self, container: str, command: Sequence[str], *, tty: bool, term: str, rows: int, columns: int
+    ) -> Watched:
+        """Begin a command that somebody watches, which is theirs to close. Raises Failure."""
+
+    async def end_session(self, container: str, session: str) -> None:
+        """End what is left of such a one, by its `session`."""
+
     async def commands(self) -> list[Container]:
         """The containers of this worker's commands, those that a killed worker left included."""
 
@@ -164,14 +223,35 @@ class Engine(Protocol):
     async def rename(self, container: str, name: str) -> None:
         """Give it another name."""
 
+    async def join(self, container: str, network: str, alias: str, room: int, worker: str) -> None:
+        """Let it be on that network of the worker's too, made for `room` containers if it is not there."""
+
+    async def leave(self, container: str, network: str) -> None:
+        """Let it be on that network no more."""
+
     async def container(self, container: str) -> Container | None:
         """The container of that id."""
 
     async def containers(self, labels: Mapping[str, str]) -> list[Container]:
-        """Those with all of `labels`, running or not."""
+        """Those of ours with all of `labels`, running or not. What an image says of itself is none."""
+
+    async def listening(self, container: str) -> frozenset[Listener] | None:
+        """Where it listens inside; None if it can't be told. It is asked in the container itself."""
 
     async def last_lines(self, container: str, lines: int) -> str:
         """The end of what it printed."""
+
+    async def printed(self, container: str, since: int, lines: int) -> list[PrintedLine]:
+        """Of its last `lines` lines (0: all) those since then (nanoseconds), oldest first.
+
+        As many as one answer has; none of one that is gone.
+        """
+
+    async def used(self, container: str) -> Used | None:
+        """What it uses; None of one that does not run."""
+
+    def before_removal(self, last: Callable[[str], Awaitable[None]]) -> None:
+        """From now on `last` is awaited when a container that was stopped is about to be removed."""
 
     def following(
         self, container: str, output: Callable[[str], None], last: float = 0.1
@@ -186,6 +266,9 @@ class Engine(Protocol):
 
     async def networks(self, labels: Mapping[str, str]) -> list[str]:
         """Names of those with all of `labels`."""
+
+    async def bridges(self, worker: str) -> list[Bridge]:
+        """Those of builds, of that worker's environments, and of a Swarm's tasks."""
 
     async def root(self) -> Path | None:
         """The folder of its data, where that is on this machine."""
@@ -216,62 +299,3 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Let go of its connections; the next call makes new ones."""
-
-
-@dataclass(frozen=True)
-class BuildOrder:
-    """One image to build."""
-
-    context: Path
-    dockerfile: Path
-    tag: str
-    target: str | None
-    args: Mapping[str, str]
-    labels: Mapping[str, str]
-    scratch: Path  # for temporary files
-    platforms: Sequence[str] = ()  # the engine's own if empty
-    push_to: str | None = None  # NAME:TAG in a registry, where an image for several platforms goes at once
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
-    ssh_key: str | None = field(default=None, repr=False)  # for --mount=type=ssh
-    memory: int | None = None  # bytes; the builder's own limit if None
-    cpus: float | None = None
-    cache: Sequence[str] = ()  # references in a registry whose layers may be used
-    keep_cache: bool = False  # whether the image carries what others need to use its layers
-    pull: bool = False  # whether base images are asked for anew
-    fresh: bool = False  # whether cached layers are left alone
-    epoch: int | None = None  # SOURCE_DATE_EPOCH, in seconds since 1970
-    namespace: str = ""  # of cache mounts: what one repository kept there is not another's
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a build says of itself."""
-
-    layers: int = 0
-    cached: int = 0  # layers of those that came from the cache
-    digest: str | None = None  # in the registry, where the builder pushed it itself (several platforms)
-
-
-class Builder(Protocol):
-    """Makes and moves images, in child processes that can be killed at any moment.
-
-    Each method raises workers.failure.Failure.
-    """
-
-    description: str  # for people
-    limits: str  # what one build may use, for people, or why that is not enforced
-
-    async def build(
-        self, order: BuildOrder, logins: Sequence[RegistryLogin], output: Callable[[str], None]
-    ) -> Built:
-        """Build into the engine's store; an image for several platforms goes right to its registry."""
-
-    async def push(
-        self, reference: str, logins: Sequence[RegistryLogin], output: Callable[[str], None]
-    ) -> str | None:
-        """Push NAME:TAG; the digest that the registry reported."""
-
-    async def pull(
-        self, reference: str, logins: Sequence[RegistryLogin], output: Callable[[str], None]
-    ) -> None:
-        """Pull NAME:TAG or NAME@DIGEST."""

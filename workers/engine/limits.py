@@ -23,9 +23,9 @@ import structlog
 
 from config.fields import size_bytes
 from config.settings import Settings
-from workers import process
+from workers.contract.failure import ours
 from workers.engine.cgroups import Limit, Tree
-from workers.failure import ours
+from workers.process import process
 
 log = structlog.get_logger()
 

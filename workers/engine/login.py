@@ -17,6 +17,7 @@ from workers.contract.messages import RegistryLogin
 
 # The name that the docker CLI keeps Docker Hub's login under.
 _HUB = "https://index.docker.io/v1/"
+_LOGINS = {"auths", "credsStore", "credHelpers", "HttpHeaders"}
 _HUBS = {"docker.io", "index.docker.io", "registry-1.docker.io"}
 
 
@@ -35,13 +36,19 @@ def own_config(environ: Mapping[str, str]) -> Path:
 
 @contextlib.contextmanager
 def docker_config(
-    logins: Sequence[RegistryLogin], environ: Mapping[str, str], prefix: str
+    logins: Sequence[RegistryLogin], environ: Mapping[str, str], prefix: str, *, stranger: bool = False
 ) -> Iterator[dict[str, str]]:
-    """The variables that lead a docker CLI to a configuration with `logins`; it is gone afterwards."""
+    """The variables that lead a docker CLI to a configuration with `logins`; it is gone afterwards.
+
+    A `stranger` gets none of the logins that the user has there.
+    """
     own = own_config(environ)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=places(environ)))
     try:
-        (folder / "config.json").write_text(json.dumps(merged(_read(own / "config.json"), logins)))
+        config = _read(own / "config.json")
+        if stranger:
+            config = {key: value for key, value in config.items() if key not in _LOGINS}
+        (folder / "config.json").write_text(json.dumps(merged(config, logins)))
         for name in ("cli-plugins", "contexts"):
             if (own / name).exists():
                 (folder / name).symlink_to((own / name).resolve())

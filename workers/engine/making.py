@@ -4,31 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv4Network
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import docker
 from docker.errors import APIError, ImageNotFound
 from docker.models.containers import Container as DockerContainer
+from docker.types import IPAMConfig, IPAMPool
 
-from workers.engine import containers
+from workers.contract.failure import final, ours, user
+from workers.contract.ports import PUBLISHED
+from workers.engine import containers, subnets
+from workers.engine import labels as said
 from workers.engine.engine import PREFIX, Command, Container, ContainerSpec
-from workers.failure import final, ours, user
 
-# Published ports are fixed, so that they survive a container's restart (Docker gives an ephemeral one
-# anew), and lie below 32768, where Linux takes the ports of outgoing connections from.
-_PORTS = range(22_000, 32_000)
 _PORT_TRIES = 30
+_NETWORK_TRIES = 30
+_PLACES = 16  # of those that are free, to choose one of
+_ROUTES = Path("/proc/net/route")
+_FULL = "no available IPv4 addresses"
 COMMAND = "command"  # the label of a command's container: whose it is
 _TAKEN = ("port is already allocated", "address already in use")
+_STOPPED = ["created", "exited", "restarting"]
+_SHELL = re.compile(r"(.*/)?(|a|ba|da|k|z)sh")
+_ARGUMENTS = re.compile(r"\$\{?[@*#0-9]")  # as a shell names those that it is given
 
 
-def start(client: docker.DockerClient, spec: ContainerSpec, engine: str) -> Container:
+def start(client: docker.DockerClient, spec: ContainerSpec, engine: str, addresses: IPv4Network) -> Container:
     """A container that runs, with the networks that it needs; none where that fails."""
     if not spec.host_network:
-        _make_networks(client, (spec.network, *spec.networks), spec.labels)
+        _make_networks(client, spec, addresses)
+    kept = set() if spec.published or spec.port is None else _kept(client)
+    free = [port for port in PUBLISHED if port not in kept]
     for _ in range(_PORT_TRIES):
-        published = spec.published or random.choice(_PORTS)  # noqa: S311
+        published = spec.published or random.choice(free or PUBLISHED)  # noqa: S311
         try:
             container = _create(client, spec, published, engine)
         except ImageNotFound:
@@ -44,6 +57,10 @@ def start(client: docker.DockerClient, spec: ContainerSpec, engine: str) -> Cont
             return containers.container(container.attrs)
         except APIError as error:
             container.remove(force=True, v=True)
+            if _FULL in str(error):
+                raise final(
+                    "network_full", "A network of the environment's has no address left: use fewer `replicas`"
+                ) from None
             if not any(words in str(error) for words in _TAKEN):
                 raise user("start_failed", f"The container cannot start: {sentence(error)}") from None
             if spec.published:
@@ -53,42 +70,58 @@ def start(client: docker.DockerClient, spec: ContainerSpec, engine: str) -> Cont
         except BaseException:
             container.remove(force=True, v=True)
             raise
-    raise ours("no_port", f"No port of {_PORTS.start}-{_PORTS.stop - 1} is free at {spec.address}")
+    raise ours("no_port", f"No port of {PUBLISHED.start}-{PUBLISHED.stop - 1} is free at {spec.address}")
+
+
+def _kept(client: docker.DockerClient) -> set[int]:
+    """The ports of containers that are stopped: the engine gives those to others meanwhile.
+
+    Each starts again at its own, if that is free; and whoever still leads there leads to nobody else.
+    """
+    asked: dict[str, Any] = {"label": PREFIX + "address", "status": _STOPPED}
+    told = (row["Labels"][PREFIX + "address"] for row in client.api.containers(all=True, filters=asked))
+    return {int(port) for address in told if (port := address.rpartition(":")[2]).isdecimal()}
 
 
 def _create(client: docker.DockerClient, spec: ContainerSpec, published: int, engine: str) -> DockerContainer:
-    own = client.api.create_endpoint_config(aliases=[spec.alias] if spec.alias else None)
+    own = client.api.create_endpoint_config(aliases=list(filter(None, [spec.alias, spec.own_alias])) or None)
     reached: dict[str, Any] = {
         "network": spec.network,
         "networking_config": {spec.network: own},
-        "ports": {f"{spec.port}/tcp": (spec.address, published)},
+        "ports": {f"{spec.port}/tcp": (spec.address, published)} if spec.port else {},
     }
     labels = dict(spec.labels)
     if spec.host_network:
         reached = {"network_mode": "host"}
-        labels[PREFIX + "address"] = f"{spec.address}:{spec.port}"
+    if spec.port:
+        labels[PREFIX + "address"] = f"{spec.address}:{spec.port if spec.host_network else published}"
     return client.containers.create(
         spec.image,
         command=list(spec.command) if spec.command is not None else None,
         name=spec.name,
         environment=dict(spec.env),
-        labels=labels,
+        labels=said.whole(labels),
+        healthcheck=containers.healthcheck(spec.healthcheck),
         **reached,
         **containers.confined(spec, engine, {}),
     )
 
 
-def made(client: docker.DockerClient, command: Command, owner: str, engine: str) -> str:
+def made(
+    client: docker.DockerClient, command: Command, owner: str, engine: str, addresses: IPv4Network
+) -> str:
     """The id of a container that is to run a command, and reaches nothing unless told."""
-    _make_networks(client, (*filter(None, [command.network]), *command.networks), command.labels)
+    _make_networks(client, command, addresses)
     try:
+        image: Mapping[str, Any] = client.images.get(command.image).attrs if command.entrypoint else {}
+        entered = command.entrypoint and takes((image.get("Config") or {}).get("Entrypoint") or ())
         made: DockerContainer = client.containers.create(
             command.image,
-            entrypoint=[command.command[0]],
-            command=list(command.command[1:]),
+            entrypoint=None if entered else [command.command[0]],
+            command=list(command.command if entered else command.command[1:]),
             name=command.name,
             environment=dict(command.env),
-            labels={**command.labels, PREFIX + COMMAND: owner},
+            labels=said.whole({**command.labels, PREFIX + COMMAND: owner}),
             network=command.network or "none",
             **containers.confined(command, engine, {}),
         )
@@ -106,26 +139,79 @@ def made(client: docker.DockerClient, command: Command, owner: str, engine: str)
     return str(made.id)
 
 
-def _make_networks(client: docker.DockerClient, names: Iterable[str], labels: Mapping[str, str]) -> None:
-    owner = {PREFIX + "worker": labels[PREFIX + "worker"]} if PREFIX + "worker" in labels else {}
-    for name in names:
-        if named(client, name):
-            continue
+def takes(entrypoint: Sequence[str]) -> bool:
+    """Pure: whether an image's ENTRYPOINT takes a command. In the shell form it would be run instead of that.
+
+    https://docs.docker.com/reference/dockerfile/#shell-form-entrypoint-example
+    """
+    shell = len(entrypoint) > 2 and entrypoint[-2] == "-c" and _SHELL.fullmatch(entrypoint[0])
+    return not shell or _ARGUMENTS.search(entrypoint[-1]) is not None
+
+
+def _make_networks(client: docker.DockerClient, of: ContainerSpec | Command, addresses: IPv4Network) -> None:
+    owner = {PREFIX + "worker": of.labels[PREFIX + "worker"]} if PREFIX + "worker" in of.labels else {}
+    rooms = [(of.network or "", of.room), *((name, subnets.SHARED) for name in of.networks)]
+    for name, room in rooms:
+        if name and not named(client, name):
+            _make_network(client, name, owner, subnets.bits(room), addresses)
+
+
+def _make_network(
+    client: docker.DockerClient, name: str, owner: Mapping[str, str], bits: int, addresses: IPv4Network
+) -> None:
+    """A bridge with addresses that nobody has. Others make networks meanwhile, other engines too."""
+    refused: list[IPv4Network] = []
+    for _ in range(_NETWORK_TRIES):
+        taken = [*subnets.of_rows(client.api.networks()), *_routes(addresses), *refused]
+        # Who has met somebody would meet them at the next free place again.
+        places = list(islice(subnets.free(addresses, bits, taken), _PLACES if refused else 1))
+        if not places:
+            break
+        subnet = random.choice(places)  # noqa: S311
+        ipam = IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))])
         try:
-            client.api.create_network(name, driver="bridge", labels=owner)
+            made = client.api.create_network(name, driver="bridge", labels=dict(owner), ipam=ipam)
         except APIError as error:
-            if "non-overlapping" not in str(error):
+            # Of the engine's own list, or of a bridge that it does not list.
+            if "overlap" not in str(error):
                 raise
-            raise final(
-                "no_network",
-                "Docker has no address range left for another network: give it more, and smaller ones, by"
-                " default-address-pools in its daemon.json",
-            ) from None
+        else:
+            if sum(route.overlaps(subnet) for route in _routes(addresses)) <= 1:
+                return
+            # Another engine has just chosen it too: what is sent there would reach the other's containers.
+            client.api.remove_network(made["Id"])
+        refused.append(subnet)
+    raise final(
+        "no_network",
+        f"No addresses of {addresses} are free for another network: set NETWORK_RANGE to a range that is"
+        " larger, or that nothing else on this machine uses",
+    )
+
+
+def _routes(addresses: IPv4Network) -> list[IPv4Network]:
+    return subnets.of_routes(_ROUTES.read_text() if _ROUTES.exists() else "", addresses)
 
 
 def named(client: docker.DockerClient, name: str) -> list[dict[str, Any]]:
     """The networks of exactly that name. The engine finds parts of names too, and a Swarm's only by those."""
     return [row for row in client.api.networks(names=[name]) if row["Name"] == name]
+
+
+def join(
+    client: docker.DockerClient,
+    container: str,
+    network: str,
+    alias: str,
+    room: int,
+    owner: Mapping[str, str],
+    addresses: IPv4Network,
+) -> None:
+    """Let a container be on a network too, unless it is."""
+    if not named(client, network):
+        _make_network(client, network, owner, subnets.bits(room), addresses)
+    known = client.api.inspect_container(container)["NetworkSettings"]["Networks"] or {}
+    if network not in known:
+        _join(client, container, [network], alias)
 
 
 def _join(client: docker.DockerClient, container: str, networks: Iterable[str], alias: str) -> None:

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from workers.contract.failure import Failure
 from workers.engine.blame import build_failure
-from workers.failure import Failure
 
 _NUMBERED = re.compile(r"\[(?:[^\]]* )?\d+/\d+\] (\w+)")
 _STEP = re.compile(r"Step (\d+/\d+) : (.+)")

@@ -14,12 +14,12 @@ from docker.auth import encode_header
 from docker.errors import APIError, NotFound
 from docker.types import SecretReference
 
+from workers.contract.failure import user
 from workers.contract.messages import RegistryLogin
 from workers.engine import swarm_specs
 from workers.engine.engine import PREFIX, prefixed
 from workers.engine.making import named, sentence
 from workers.engine.services import Service, ServiceSpec
-from workers.failure import user
 
 T = TypeVar("T")
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from docker.types import (
     ContainerSpec,
+    DriverConfig,
     EndpointSpec,
     Mount,
     Placement,
@@ -20,6 +21,7 @@ from docker.types import (
 )
 
 from workers.engine import containers
+from workers.engine import labels as said
 from workers.engine.engine import PREFIX, prefixed
 from workers.engine.services import Service, ServiceSpec, Task
 
@@ -79,6 +81,7 @@ def _task(spec: ServiceSpec, secrets: list[SecretReference], engine: str) -> Tas
         resources=_resources(spec),
         restart_policy=RestartPolicy(_RESTART[spec.restart]),
         placement=Placement(preferences=[("spread", "node.id")]),
+        log_driver=DriverConfig(containers.LOGS.type, containers.LOGS.config),
     )
     template["Networks"] = [
         {"Target": spec.network, "Aliases": [spec.alias]},
@@ -97,7 +100,7 @@ def _container(spec: ServiceSpec, secrets: list[SecretReference], engine: str) -
         args=list(spec.command) if spec.command is not None else None,
         env={**files, **spec.env},
         user=spec.user,
-        labels=dict(spec.task_labels),
+        labels=said.whole(spec.task_labels),
         mounts=mounts,
         stop_grace_period=round(spec.grace * _SECOND),
         secrets=secrets,

@@ -15,7 +15,11 @@ from config.registries import IDENTITY_TOKEN
 from workers.contract.messages import RegistryLogin
 from workers.registry.reference import is_plain
 
-_PARAMETER = re.compile(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+# RFC 9110, 11.6.1: challenges are parted by commas, and so are their parameters.
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PARAMETER = re.compile(rf'({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_TOKEN68 = re.compile(r"\s+[0-9A-Za-z._~+/-]+=*(?=\s*(?:,|$))")
+_SCHEME = re.compile(rf"({_WORD})(?=[\s,]|$)")
 _LEAST = 60.0  # seconds that a token lives at least, if nothing is said
 _LIVED = 0.8  # of its life, after which a token is not used any more
 
@@ -46,20 +50,42 @@ class TokenRequest:
     headers: dict[str, str] = field(default_factory=dict, repr=False)
 
 
-def read(header: str) -> Challenge | None:
-    """The challenge of a WWW-Authenticate; None where it has none that we know."""
-    scheme, _, rest = header.strip().partition(" ")
-    if scheme.lower() == "basic":
+def read(header: str, host: str) -> Challenge | None:
+    """The best challenge in the WWW-Authenticate of `host`; None where it has none that we can answer.
+
+    A token goes before a password, unless it is given by somebody whom no password may be told.
+    """
+    asked = _challenges(header)
+    tokens = [about for scheme, about in asked if scheme == "bearer" and about.get("realm")]
+    best = next((about for about in tokens if trusted(about["realm"], host)), None)
+    if best is None and any(scheme == "basic" for scheme, _ in asked):
         return Challenge()
-    parameters = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(rest)}
-    if scheme.lower() != "bearer" or not parameters.get("realm"):
-        return None
-    return Challenge(parameters["realm"], parameters.get("service", ""))
+    best = best or next(iter(tokens), None)
+    return Challenge(best["realm"], best.get("service", "")) if best else None
+
+
+def _challenges(header: str) -> list[tuple[str, dict[str, str]]]:
+    """Their schemes and parameters, in small letters but for the values."""
+    found: list[tuple[str, dict[str, str]]] = []
+    at = 0
+    while at < len(header):
+        if match := _PARAMETER.match(header, at):
+            if found:
+                value = re.sub(r"\\(.)", r"\1", match[2]) if match[2] is not None else match[3]
+                found[-1][1].setdefault(match[1].lower(), value)
+        elif match := _SCHEME.match(header, at):
+            found.append((match[1].lower(), {}))
+            match = _TOKEN68.match(header, match.end()) or match
+        at = match.end() if match else at + 1
+    return found
 
 
 def trusted(realm: str, host: str) -> bool:
     """Whether a login at `host` may be told to that realm: over TLS, or where both are on this machine."""
-    url = urlsplit(realm)
+    try:
+        url = urlsplit(realm)
+    except ValueError:
+        return False
     return bool(url.netloc) and (url.scheme == "https" or (is_plain(url.netloc) and is_plain(host)))
 
 

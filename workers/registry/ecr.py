@@ -26,8 +26,8 @@ from botocore.exceptions import (
 )
 
 from config.settings import Settings
+from workers.contract.failure import Failure, final, ours
 from workers.contract.messages import RegistryLogin
-from workers.failure import Failure, final, ours
 
 if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
@@ -65,7 +65,7 @@ _CREDENTIALS = (
 
 
 @dataclass(frozen=True)
-class Place:
+class Account:
     """One account's registry in one region."""
 
     host: str
@@ -80,10 +80,10 @@ class _Token:
     renewed: datetime  # when it is replaced
 
 
-def place(host: str) -> Place | None:
+def account_of(host: str) -> Account | None:
     """The ECR registry of that host; None if it is none."""
     found = _HOST.fullmatch(host)
-    return Place(host, found["account"], found["region"], bool(found["fips"])) if found else None
+    return Account(host, found["account"], found["region"], bool(found["fips"])) if found else None
 
 
 class Ecr:
@@ -97,7 +97,7 @@ class Ecr:
         self._prepared: dict[str, datetime] = {}
         self._turns: defaultdict[tuple[str, bool], asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def login(self, where: Place) -> RegistryLogin:
+    async def login(self, where: Account) -> RegistryLogin:
         """A login that lasts for two hours at least, if AWS gives such. Raises Failure.
 
         A region's token opens the registries of all accounts that let its owner in.
@@ -109,7 +109,7 @@ class Ecr:
                 self._tokens[key] = token = await self._call(where, self._token)
         return token.login.model_copy(update={"host": where.host})
 
-    async def prepare(self, where: Place, path: str) -> None:
+    async def prepare(self, where: Account, path: str) -> None:
         """Make the repository `path` if it is missing and that is wanted. Raises Failure."""
         name = f"{where.host}/{path}"
         async with self._turns[where.region, where.fips]:
@@ -131,7 +131,7 @@ class Ecr:
             given["expiresAt"] - min(_RENEWED, left / 2),
         )
 
-    async def _call(self, where: Place, call: Callable[[ECRClient], T]) -> T:
+    async def _call(self, where: Account, call: Callable[[ECRClient], T]) -> T:
         """`call` in a thread; boto3's errors as Failures."""
         try:
             async with asyncio.timeout(_TIMEOUT):
@@ -140,7 +140,7 @@ class Ecr:
             self._clients.pop((where.region, where.fips), None)
             raise _failure(where, error) from None
 
-    def _client(self, where: Place) -> ECRClient:
+    def _client(self, where: Account) -> ECRClient:
         """Blocks: boto3 reads files, and asks the machine for its role."""
         import boto3  # a fifth of a second, which only those with ECR pay
         from botocore.config import Config
@@ -159,7 +159,7 @@ class Ecr:
         return self._clients[key]
 
 
-def _exists(client: ECRClient, where: Place, path: str) -> bool:
+def _exists(client: ECRClient, where: Account, path: str) -> bool:
     """Whether it is there; who may not look is to find out by pushing."""
     try:
         client.describe_repositories(registryId=where.account, repositoryNames=[path])
@@ -171,7 +171,7 @@ def _exists(client: ECRClient, where: Place, path: str) -> bool:
     return True
 
 
-def _create(client: ECRClient, where: Place, path: str, settings: Settings) -> None:
+def _create(client: ECRClient, where: Account, path: str, settings: Settings) -> None:
     try:
         client.create_repository(
             registryId=where.account,
@@ -209,14 +209,14 @@ def lifecycle(days: int) -> dict[str, Any]:
     return {"rules": [rule]}
 
 
-def _missing(where: Place, path: str) -> str:
+def _missing(where: Account, path: str) -> str:
     return (
         f"ECR has no repository {path} in {where.region} of account {where.account}: create it,"
         " or set BLACKTREE_ECR_CREATE=true so that it is made"
     )
 
 
-def _failure(where: Place, error: Exception) -> Failure:
+def _failure(where: Account, error: Exception) -> Failure:
     said = " ".join(str(error).split())
     if isinstance(error, _NO_CREDENTIALS):
         return final("aws_credentials", f"No AWS credentials for {where.host} ({said}). {_CREDENTIALS}")
@@ -229,7 +229,7 @@ def _failure(where: Place, error: Exception) -> Failure:
     return ours("registry_unreachable", f"ECR did not answer in {where.region}: {said}")
 
 
-def _refusal(where: Place, error: ClientError) -> Failure:
+def _refusal(where: Account, error: ClientError) -> Failure:
     answer, status = error.response["Error"], error.response["ResponseMetadata"].get("HTTPStatusCode", 500)
     # What stands before AWS may answer in a form of its own, which boto3 leaves in the message.
     said = f"{answer.get('Code', '')}: {answer.get('Message', '')}"

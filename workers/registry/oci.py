@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 
 import httpx2
 
+from workers.contract.failure import Failure, final, ours
 from workers.contract.messages import RegistryLogin
-from workers.failure import Failure, final, ours
 from workers.registry import challenge
 from workers.registry.challenge import Challenge, Token
 from workers.registry.reference import Reference, api_host
@@ -58,7 +58,13 @@ class Client:
             return None
         if answer.status != 200:
             raise await self._refusal(image.host, answer, str(image))
-        return _told_digest(answer) or _sha256(answer.body)
+        if told := _told_digest(answer):
+            return told
+        if not _is_manifest(answer.body):  # a page of whatever stands before it, that wants a sign-in
+            raise ours(
+                "registry_broken", f"{image.host} answered with something else than a manifest of {image}"
+            )
+        return _sha256(answer.body)
 
     async def tag(self, name: Reference, digest: str, tags: Sequence[str]) -> None:
         """Let each of `tags` name the manifest `digest`, one after another; each is moved in one moment."""
@@ -109,9 +115,12 @@ class Client:
 
     async def _token(self, host: str, asked: Challenge, realm: str, scope: str) -> Token:
         if not challenge.trusted(realm, api_host(host)):
-            raise final("registry_denied", f"{host} wants its login to be told to {realm}, without TLS")
+            raise _no_place(host, realm)
         how = challenge.token_request(asked, scope, await self._login(host))
-        url = httpx2.URL(realm).copy_merge_params(how.query)
+        try:
+            url = httpx2.URL(realm).copy_merge_params(how.query)
+        except httpx2.InvalidURL:
+            raise _no_place(host, realm) from None
         async with self._transport.connected(url.netloc.decode()) as http:
             answer = await self._transport.ask(http, Request(how.method, url, how.headers, form=how.form))
         if answer.status >= 300:
@@ -156,7 +165,7 @@ class _Talk:
 
         proof = await self._client.proof(self._host, self._scope)
         answer = await asked(proof)
-        question = challenge.read(answer.headers.get("www-authenticate", ""))
+        question = challenge.read(answer.headers.get("www-authenticate", ""), api_host(self._host))
         if answer.status == 401 and answer.own and question is not None:
             new = await self._client.new_proof(self._host, self._scope, question)
             if new is not None and new != proof:
@@ -168,6 +177,14 @@ _CHECK_LOGIN = (
     "Check it and what it may do: BLACKTREE_REGISTRY_USERNAME and BLACKTREE_REGISTRY_PASSWORD,"
     " or BLACKTREE_REGISTRY_AUTHS"
 )
+
+
+def _no_place(host: str, realm: str) -> Failure:
+    return final(
+        "registry_denied",
+        f"{host} wants its login to be told to {realm[:200]!r}, which is no place with TLS: mend the realm in"
+        " that registry's configuration",
+    )
 
 
 def immutable(said: str) -> bool:
@@ -197,6 +214,13 @@ def _told_digest(answer: Answer) -> str | None:
 def _media_type(manifest: Answer) -> str:
     said = manifest.headers.get("content-type", "").partition(";")[0].strip()
     return said if said in MANIFESTS else str(json.loads(manifest.body).get("mediaType") or MANIFESTS[2])
+
+
+def _is_manifest(body: bytes) -> bool:
+    try:
+        return "schemaVersion" in json.loads(body)
+    except (ValueError, TypeError):
+        return False
 
 
 def _sha256(body: bytes) -> str:

@@ -34,10 +34,10 @@ class Patience:
 
 def retry_after(header: str, now: datetime) -> float | None:
     """The seconds of a Retry-After, which has a number or a date; None if it has neither."""
-    if header.strip().isdigit():
+    if header.strip().isdecimal():
         return float(header)
     try:
         then = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, ((then if then.tzinfo else then.replace(tzinfo=UTC)) - now).total_seconds())

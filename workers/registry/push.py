@@ -22,9 +22,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from workers.engine.engine import Builder
+from workers.contract.failure import Failure, final, ours
+from workers.engine.builder import Builder
 from workers.engine.progress import digest_in
-from workers.failure import Failure, final, ours
 from workers.registry.oci import immutable, immutable_sentence
 from workers.registry.patience import Patience
 from workers.registry.registry import Registry

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from config.registries import canonical
 from config.settings import Settings
+from workers.contract.failure import Failure, user
 from workers.contract.messages import Credentials, RegistryLogin
-from workers.failure import Failure, user
 from workers.registry import ecr
 from workers.registry.ecr import Ecr
 from workers.registry.oci import Client
@@ -28,6 +28,7 @@ class Registries:
     ) -> None:
         self._ecr = Ecr(settings)
         self._transport = Transport(patience, certificates)
+        self._at_once = Transport(Patience(tries=1), certificates)
 
     def of(
         self,
@@ -35,13 +36,16 @@ class Registries:
         learned: Callable[[str], None] = lambda _: None,
         *,
         stranger: bool = False,
+        once: bool = False,
     ) -> AttemptRegistry:
         """What an attempt with these credentials has. A stranger's gets nothing that is the machine's own.
 
-        `learned` is told each password that is fetched for it, before that is used.
+        `learned` is told each password that is fetched for it, before that is used. `once`: nothing is
+        tried again, since whoever asks comes again.
         """
         own = None if stranger else self._ecr
-        return AttemptRegistry(credentials.registries, own, self._transport, learned)
+        transport = self._at_once if once else self._transport
+        return AttemptRegistry(credentials.registries, own, transport, learned)
 
 
 class AttemptRegistry:
@@ -71,7 +75,7 @@ class AttemptRegistry:
 
     async def prepare(self, name: str) -> None:
         image = _parsed(name)
-        if self._ecr is not None and (where := ecr.place(image.host)):
+        if self._ecr is not None and (where := ecr.account_of(image.host)):
             await self._ecr.prepare(where, image.path)
 
     async def check(self, host: str) -> str:
@@ -83,7 +87,7 @@ class AttemptRegistry:
     async def _login(self, host: str) -> RegistryLogin | None:
         if login := self._logins.get(host):
             return login
-        if self._ecr is not None and (where := ecr.place(host)):
+        if self._ecr is not None and (where := ecr.account_of(host)):
             login = await self._ecr.login(where)
             self._learned(login.password)
             return login

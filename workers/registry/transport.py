@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx2
 
-from workers.failure import Failure, final, ours
+from workers.contract.failure import Failure, final, ours
 from workers.registry.patience import Patience, retry_after
 from workers.registry.reference import is_plain
 
@@ -22,6 +22,9 @@ _TIMEOUT = httpx2.Timeout(20.0, connect=10.0)  # seconds
 _LARGEST = 4 * 2**20  # bytes: what the specification wants registries to take of a manifest
 _REDIRECTS = 4
 _LONGEST = 160  # characters of a quotation
+
+_NOT_ANSWERED = (httpx2.TransportError, httpx2.DecodingError, UnicodeError)  # the last by names that are none
+_PORTS = 65_535
 
 _Stamp = tuple[tuple[str, int], ...]
 
@@ -108,9 +111,11 @@ class Transport:
                     return answer
                 said = f"{answer.status}{answer.reason}"
                 told = retry_after(answer.headers.get("retry-after", ""), datetime.now(UTC))
-            except (httpx2.TransportError, httpx2.DecodingError) as error:
+            except _NOT_ANSWERED as error:
                 if _untrusted(error):
                     raise final("registry_untrusted", _whom_to_trust(host)) from None
+                if _speaks_plainly(error):
+                    raise final("registry_untrusted", _without_tls(host)) from None
                 said = str(error) or type(error).__name__
             pause = self._patience.pause(tried, told)
             if pause is None:
@@ -122,11 +127,13 @@ async def _sent(http: httpx2.AsyncClient, request: Request) -> Answer:
     """One request. A reader is led on, but another host never hears who it is."""
     url, headers = request.url, dict(request.headers)
     for _ in range(_REDIRECTS):
+        if (url.port or 0) > _PORTS:
+            raise httpx2.RemoteProtocolError(f"there is no port {url.port}")
         sending = http.stream(
             request.method, url, headers=headers, content=request.content, data=request.form
         )
         async with sending as answer:
-            target = url.join(answer.headers.get("location", ""))
+            target = _target(url, answer.headers.get("location", ""))
             if not (answer.is_redirect and request.method in ("GET", "HEAD") and _as_safe(url, target)):
                 own = _origin(url) == _origin(request.url)
                 return Answer(answer.status_code, answer.headers, await _body(answer), own)
@@ -134,6 +141,13 @@ async def _sent(http: httpx2.AsyncClient, request: Request) -> Answer:
             headers.pop("Authorization", None)
         url = target
     raise httpx2.RemoteProtocolError(f"more than {_REDIRECTS} redirects")
+
+
+def _target(url: httpx2.URL, location: str) -> httpx2.URL:
+    try:
+        return url.join(location)
+    except httpx2.InvalidURL:
+        raise httpx2.RemoteProtocolError("a redirect to something that is no URL") from None
 
 
 def _origin(url: httpx2.URL) -> tuple[str, bytes]:
@@ -179,6 +193,22 @@ def _untrusted(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _speaks_plainly(error: BaseException | None) -> bool:
+    """Whether the other side answers a TLS greeting in something else."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _without_tls(host: str) -> str:
+    return (
+        f"{host} speaks plain HTTP, and only a registry on this very machine may: logins would be readable on"
+        " the way. Give it a certificate, or put a proxy with TLS before it"
+    )
 
 
 def _whom_to_trust(host: str) -> str:

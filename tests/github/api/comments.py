@@ -6,7 +6,7 @@ from tests.github.api.issues import issue_of
 from tests.github.api.repositories import REPO
 from tests.github.api.routing import Answer, Call, Routes
 from tests.github.feed import CommentCreated, CommentDeleted, CommentEdited, ReactionAdded, ReactionRemoved
-from tests.github.model import REACTIONS, Comment, Reaction, User
+from tests.github.model import REACTIONS, Comment, Issue, Pull, Reaction, User
 from tests.github.shapes import pulls
 from tests.github.world import World
 
@@ -38,6 +38,14 @@ def _body(call: Call) -> str:
     return body
 
 
+def _may_speak(call: Call, issue: Pull | Issue) -> None:
+    """Raises where the conversation is locked, as GitHub refuses it."""
+    writer = call.repository.role(call.principal.actor) in ("write", "maintain", "admin")
+    locked = isinstance(issue, Pull) and issue.locked
+    if locked and not (writer and call.principal.kind == "user"):
+        raise Refusal(403, "Unable to create comment because issue is locked.")
+
+
 def _may_change(call: Call, comment: Comment) -> None:
     actor = call.principal.actor
     writer = call.repository.role(actor) in ("write", "maintain", "admin")
@@ -59,6 +67,7 @@ async def listing(call: Call) -> Answer:
 @routes.on("POST", ON_PULL, *EITHER, role="read")
 async def create(call: Call) -> Answer:
     world, issue, now = call.world, issue_of(call), call.world.now()
+    _may_speak(call, issue)
     comment = Comment(
         id=next(world.ids),
         repository=call.repository,
@@ -84,6 +93,8 @@ async def one(call: Call) -> Answer:
 async def edit(call: Call) -> Answer:
     comment = comment_of(call)
     _may_change(call, comment)
+    if (pull := call.repository.pulls.get(comment.number)) is not None:
+        _may_speak(call, pull)
     before, comment.body = comment.body, _body(call)
     comment.updated_at = call.world.now()
     comment_changed(call.world, comment, "edited", call.principal.actor, before)

@@ -1,9 +1,10 @@
-"""Check runs and the suites that hold them. All of them are another app's: a CI's."""
+"""Check runs and the suites that hold them: the App's own, and another app's, a CI's."""
 
 from collections.abc import Sequence
 
 from tests.github.model import CheckRun, Json, Repository, node_id
 from tests.github.shapes.accounts import account, maybe, stamp
+from tests.github.shapes.apps import app
 from tests.github.shapes.repositories import api
 from tests.github.world import World
 
@@ -39,23 +40,23 @@ def run(world: World, one: CheckRun) -> Json:
         "name": one.name,
         "node_id": node_id("CheckRun", one.id),
         "head_sha": one.sha,
-        "external_id": "",
+        "external_id": one.external_id,
         "url": base,
         "html_url": html,
-        "details_url": html,
-        "status": "completed" if one.conclusion else "in_progress",
+        "details_url": one.details_url or html,
+        "status": "completed" if one.conclusion else one.status,
         "conclusion": one.conclusion,
         "started_at": stamp(one.started_at),
         "completed_at": maybe(one.completed_at),
         "output": {
-            "title": None,
-            "summary": None,
+            "title": one.title,
+            "summary": one.summary,
             "text": None,
-            "annotations_count": 0,
+            "annotations_count": len(one.annotations),
             "annotations_url": f"{base}/annotations",
         },
         "check_suite": {"id": one.suite},
-        "app": ci(world),
+        "app": app(world) if one.app else ci(world),
         "pull_requests": pull_requests(world, one.repository, one.sha),
     }
 
@@ -74,6 +75,7 @@ def suite(
     identity = runs[0].suite if runs else number
     base = f"{api(world, on)}/check-suites/{identity}"
     made = runs[0].started_at if runs else world.now()
+    ours = {**app(world), "events": ["push"]}  # GitHub's description of a suite's knows no merge_group
     return {
         "id": identity,
         "node_id": node_id("CheckSuite", identity),
@@ -85,7 +87,7 @@ def suite(
         "before": None,
         "after": sha,
         "pull_requests": pull_requests(world, on, sha),
-        "app": ci(world),
+        "app": ci(world) if runs and not runs[0].app else ours,
         "created_at": stamp(made),
         "updated_at": stamp(made),
         "latest_check_runs_count": len(runs),

@@ -22,7 +22,8 @@ from workers.contract.messages import (
     StepReport,
     now,
 )
-from workers.contract.queue import Taken, WorkerQueue
+from workers.contract.queue import QueueDown, Taken, WorkerQueue
+from workers.contract.shells import Printed, ShellSaid, Still, Stream
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -116,6 +117,50 @@ async def test_a_cancelled_take_loses_nothing(ends: Ends) -> None:
     assert await ends.bot.depth(POOL) == 0
 
 
+GPU = f"{POOL}+gpu"
+
+
+async def test_of_several_lines_none_is_preferred_and_one_offer_is_reserved_at_most(ends: Ends) -> None:
+    for number in range(8):
+        await ends.bot.offer(offer(f"plain-{number}"))
+        await ends.bot.offer(offer(f"gpu-{number}").model_copy(update={"pool": GPU}))
+    order = []
+    for left in range(15, -1, -1):
+        taken = await ends.worker.take(POOL, GPU)
+        assert await ends.bot.depth(POOL) + await ends.bot.depth(GPU) == left
+        assert not taken.redelivered
+        order.append(taken.offer.job)
+        await taken.ack()
+    assert [job for job in order if job.startswith("gpu")] == [f"gpu-{number}" for number in range(8)]
+    assert [job for job in order if job.startswith("plain")] == [f"plain-{number}" for number in range(8)]
+    assert len({job.split("-")[0] for job in order[:8]}) == 2, "both are taken from"
+
+
+async def test_who_waits_at_several_lines_gets_one_offer_and_loses_none_when_cancelled(ends: Ends) -> None:
+    await ends.bot.depth(POOL), await ends.bot.depth(GPU)
+    for number in range(6):
+        taking = asyncio.create_task(_of_both(ends.worker))
+        await asyncio.wait({taking}, timeout=0.1)
+        assert not taking.done()
+        both = [offer(f"{number}-a"), offer(f"{number}-b").model_copy(update={"pool": GPU})]
+        await asyncio.gather(*map(ends.bot.offer, both))
+        if number % 2:
+            taking.cancel()
+        await asyncio.wait({taking})
+        jobs: set[str] = set()
+        while len(jobs) < 2:
+            taken = await _of_both(ends.other) if taking.cancelled() or jobs else taking.result()
+            assert taken.offer.job not in jobs
+            jobs.add(taken.offer.job)
+            await taken.ack()
+        assert jobs == {f"{number}-a", f"{number}-b"}
+    assert await ends.bot.depth(POOL) == await ends.bot.depth(GPU) == 0
+
+
+async def _of_both(queue: WorkerQueue) -> Taken:
+    return await queue.take(POOL, GPU)
+
+
 async def test_requests_are_answered_side_by_side(ends: Ends) -> None:
     async with Bot().serving(ends.bot):
         beat = Heartbeat(worker="w2", instance="i", pool=POOL, slots=1, address="", software="")
@@ -193,3 +238,16 @@ async def test_orders_reach_a_worker_that_is_connected(ends: Ends) -> None:
         return not await reached()
 
     await eventually(gone)
+
+
+async def test_what_is_said_of_a_shell_comes_in_order_and_to_nobody_when_that_is_gone(ends: Ends) -> None:
+    name = "of-a-shell"
+    async with ends.bot.shell(name, "w1") as hearing:
+        for number in range(20):
+            what = Printed(stream=Stream.OUT, data=bytes((0, number, 255)))
+            await ends.worker.say(ShellSaid(shell=name, number=number, what=what))
+        heard = [await asyncio.wait_for(hearing(), 30) for _ in range(20)]
+    assert [(one.number, getattr(one.what, "data", b"")[1]) for one in heard] == [(n, n) for n in range(20)]
+
+    with pytest.raises(QueueDown):
+        await ends.worker.say(ShellSaid(shell=name, number=20, what=Still()))

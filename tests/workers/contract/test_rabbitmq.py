@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import math
 import ssl
@@ -23,14 +24,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from structlog.testing import capture_logs
 
-from tests.parts.broker import Broker
-from tests.workers.contract.conftest import POOL, Bot, Ends, eventually
+from bot.fleet.enrolment import rabbit_hash
+from bot.fleet.permissions import definitions
+from bot.store.tables import Enrolled
+from tests.parts.broker import Broker, Queue
+from tests.workers.contract.conftest import POOL, Bot, Ends, Gate, eventually
 from tests.workers.contract.test_queue import claim, line, offer, step
 from workers.contract import broker_service
 from workers.contract.broker_topology import Topology
-from workers.contract.messages import Nudge, Offer, Order, Refusal
+from workers.contract.messages import VERSION, Nudge, Offer, Order, Refusal
 from workers.contract.queue import QueueDown
-from workers.contract.rabbitmq import RabbitQueue
+from workers.contract.rabbitmq import RabbitBot, RabbitWorker
+from workers.contract.shells import ShellOrder, ShellSaid, Still
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -72,7 +77,7 @@ def on_disk(broker: Broker, queue: str) -> Callable[[], bool]:
 
 
 @asynccontextmanager
-async def hearing(queue: RabbitQueue, worker: str) -> AsyncIterator[list[Order]]:
+async def hearing(queue: RabbitWorker, worker: str) -> AsyncIterator[list[Order]]:
     heard: list[Order] = []
 
     async def hear() -> None:
@@ -89,10 +94,10 @@ async def hearing(queue: RabbitQueue, worker: str) -> AsyncIterator[list[Order]]
 
 
 async def test_an_offer_comes_back_when_its_connection_dies(
-    broker: Broker, rabbits: Ends, prefix: str
+    broker: Broker, rabbits: Ends, prefix: str, gate: Gate
 ) -> None:
     await rabbits.bot.offer(offer())
-    async with RabbitQueue.connected(broker.amqp_url, prefix, "dies") as worker:
+    async with RabbitWorker.connected(broker.amqp_url, gate.credential("dies"), prefix) as worker:
         taken = await worker.take(POOL)
     again = await rabbits.worker.take(POOL)
     assert again.offer == taken.offer
@@ -101,6 +106,15 @@ async def test_an_offer_comes_back_when_its_connection_dies(
     await taken.give_back()
     await again.ack()
     assert await rabbits.bot.depth(POOL) == 0
+
+
+async def test_a_line_that_cannot_be_taken_from_keeps_nobody_from_the_others(rabbits: Ends) -> None:
+    """As where the login may not read it, or somebody deleted its queue."""
+    await rabbits.bot.offer(offer())
+    async with asyncio.timeout(20):
+        taken = await rabbits.worker.take(POOL, f"{POOL}+gpu")
+    assert taken.offer == offer()
+    await taken.ack()
 
 
 async def test_what_is_given_back_is_marked(rabbits: Ends) -> None:
@@ -118,9 +132,9 @@ async def test_everything_goes_on_after_the_broker(
     if broker.external:
         pytest.skip("the broker is not ours to break")
     bot_end, worker, other = rabbits.bot, rabbits.worker, rabbits.other
-    assert isinstance(bot_end, RabbitQueue)
-    assert isinstance(worker, RabbitQueue)
-    assert isinstance(other, RabbitQueue)
+    assert isinstance(bot_end, RabbitBot)
+    assert isinstance(worker, RabbitWorker)
+    assert isinstance(other, RabbitWorker)
     bot = Bot()
     connected_at = bot_end.connected_at
     with capture_logs() as logs:
@@ -128,6 +142,7 @@ async def test_everything_goes_on_after_the_broker(
             await worker.request(claim(), 10)
             await bot_end.offer(offer())
             taken = await worker.take(POOL)
+            assert await bot_end.depth("empty") == 0  # which declares it
             waiting = asyncio.create_task(other.take("empty"))
             asking = asyncio.create_task(worker.request(claim(), 10))
             for queue in (Topology(prefix).jobs(POOL), Topology(prefix).jobs("empty")):
@@ -166,8 +181,9 @@ async def test_everything_goes_on_after_the_broker(
             assert late.offer.job == "late"
             await late.ack()
             assert connected_at < bot_end.connected_at < time.monotonic()
-        await eventually(lambda: sum(entry["event"] == "queue reconnected" for entry in logs) == 3)
-    assert sum(entry["event"] == "queue lost" for entry in logs) == 3
+        await eventually(lambda: sum(entry["event"] == "queue reconnected" for entry in logs) == 4)
+    # Of each worker one; of the bot two, over one of which it only hears.
+    assert sum(entry["event"] == "queue lost" for entry in logs) == 4
     await _delete(broker.amqp_url, Topology(prefix).jobs("empty"))
 
 
@@ -188,13 +204,19 @@ async def test_a_request_that_waits_ends_with_its_connection(broker: Broker, rab
                 await asking
 
 
-async def test_an_event_that_waits_for_its_listener_survives_a_new_bot(broker: Broker, prefix: str) -> None:
+async def test_an_event_that_waits_for_its_listener_survives_a_new_bot(
+    broker: Broker, prefix: str, gate: Gate
+) -> None:
     stuck, fresh = Bot(refuses=[ValueError] * 3), Bot()
-    async with RabbitQueue.connected(broker.amqp_url, prefix) as queue:
-        await queue.tell(step(1))
+    url, known = broker.amqp_url, gate.credential("w1")
+    async with (
+        RabbitBot.connected(url, gate, prefix) as queue,
+        RabbitWorker.connected(url, known, prefix) as worker,
+    ):
+        await worker.tell(step(1))
         async with stuck.serving(queue):
             await eventually(lambda: len(stuck.refuses) < 3)
-    async with RabbitQueue.connected(broker.amqp_url, prefix) as queue, fresh.serving(queue):
+    async with RabbitBot.connected(url, gate, prefix) as queue, fresh.serving(queue):
         await eventually(lambda: fresh.heard != [])
     assert fresh.heard == [step(1).model_copy(update={"step": fresh.heard[0].step})]  # type: ignore[union-attr]
 
@@ -217,13 +239,13 @@ async def test_a_queue_that_somebody_deleted_is_made_again(
 @pytest.mark.parametrize(
     "body", [b"\xff", b"{}", b'{"version": 1, "kind": "offer", "job": "j", "pool": "p"}']
 )
-async def test_the_unreadable_ends_at_the_undertaker(
+async def test_the_unreadable_blocks_nothing_and_is_nobodys(
     broker: Broker, rabbits: Ends, prefix: str, body: bytes
 ) -> None:
     topology = Topology(prefix)
     bot = Bot()
     await rabbits.bot.depth(POOL)
-    for queue in (topology.jobs(POOL), topology.events, topology.logs, topology.requests):
+    for queue in (topology.jobs(POOL), topology.events, topology.logs, topology.requests, topology.dead):
         await publish(broker.amqp_url, queue, body)
     await rabbits.bot.offer(offer())
     taken = await rabbits.worker.take(POOL)
@@ -233,8 +255,13 @@ async def test_the_unreadable_ends_at_the_undertaker(
         await rabbits.worker.tell(step(1))
         await rabbits.worker.tell(line(0))
         await rabbits.worker.request(claim(), 10)
-        await eventually(lambda: len(bot.heard) == 2 and len(bot.buried) == 2)
-    assert bot.buried == [body, body]
+        await eventually(lambda: len(bot.heard) == 2)
+
+        async def empty() -> bool:
+            return not any(one.ready or one.unacknowledged for one in await _queues(broker, prefix))
+
+        await eventually(empty)
+    assert bot.buried == []
 
 
 async def test_an_offer_that_is_delivered_too_often_is_buried(rabbits: Ends) -> None:
@@ -243,31 +270,34 @@ async def test_an_offer_that_is_delivered_too_often_is_buried(rabbits: Ends) -> 
         await (await rabbits.worker.take(POOL)).give_back()
     bot = Bot()
     async with bot.serving(rabbits.bot):
-        await eventually(lambda: bot.buried == [offer().model_dump_json().encode()])
+        await eventually(lambda: [dead.job for dead in bot.buried] == [offer().job])
     assert await rabbits.bot.depth(POOL) == 0
 
 
-async def test_an_event_that_is_never_taken_is_buried(rabbits: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_event_that_is_never_taken_lets_the_next_pass_and_is_heard_last(
+    rabbits: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(broker_service, "_LONGEST_PAUSE", 0.001)
     poison, after = step(1), step(2)
     bot = Bot(refuses=[ValueError] * 20)
     await rabbits.worker.tell(poison)
     await rabbits.worker.tell(after)
     async with bot.serving(rabbits.bot):
-        await eventually(lambda: len(bot.heard) == len(bot.buried) == 1)
-    assert bot.heard == [after]
-    assert bot.buried == [poison.model_dump_json().encode()]
+        await eventually(lambda: len(bot.heard) == 2)
+    assert sorted(bot.heard, key=lambda event: event.attempt) == [poison, after]
+    assert bot.buried == []
 
 
 async def test_a_dead_letter_that_cannot_be_buried_blocks_no_other(
-    broker: Broker, rabbits: Ends, prefix: str
+    broker: Broker, rabbits: Ends, prefix: str, gate: Gate
 ) -> None:
-    await publish(broker.amqp_url, Topology(prefix).dead, b"first")
-    await publish(broker.amqp_url, Topology(prefix).dead, b"second")
+    for job in ("first", "second"):
+        dead = gate.marked(offer(job)).model_dump_json().encode()
+        await publish(broker.amqp_url, Topology(prefix).dead, dead)
     bot = Bot(refuses=[ValueError])
     async with bot.serving(rabbits.bot):
         await eventually(lambda: len(bot.buried) == 2)
-    assert bot.buried == [b"second", b"first"]
+    assert [dead.job for dead in bot.buried] == ["second", "first"]
 
 
 async def test_a_request_whose_answerer_raises_is_asked_again(rabbits: Ends) -> None:
@@ -317,7 +347,7 @@ async def test_check_names_the_broker(rabbits: Ends, broker: Broker) -> None:
 async def test_refused(free_port: Callable[[], int], logged: Callable[[], str]) -> None:
     port = free_port()
     with pytest.raises(QueueDown) as caught:
-        async with RabbitQueue.connected(f"amqp://bob:{PASSWORD}@127.0.0.1:{port}/deploy"):
+        async with RabbitBot.connected(f"amqp://bob:{PASSWORD}@127.0.0.1:{port}/deploy", Gate()):
             pass
     assert str(caught.value) == f"RabbitMQ at 127.0.0.1:{port}/deploy: connection refused"
     assert PASSWORD not in logged()
@@ -326,7 +356,7 @@ async def test_refused(free_port: Callable[[], int], logged: Callable[[], str]) 
 async def test_a_wrong_password(broker: Broker, logged: Callable[[], str]) -> None:
     port = urlsplit(broker.amqp_url).port
     with pytest.raises(QueueDown) as caught:
-        async with RabbitQueue.connected(f"amqp://guest:{PASSWORD}@127.0.0.1:{port}/"):
+        async with RabbitBot.connected(f"amqp://guest:{PASSWORD}@127.0.0.1:{port}/", Gate()):
             pass
     assert str(caught.value) == f"RabbitMQ at 127.0.0.1:{port}/: it refused the user or the password"
     assert PASSWORD not in logged()
@@ -334,7 +364,7 @@ async def test_a_wrong_password(broker: Broker, logged: Callable[[], str]) -> No
 
 async def test_a_vhost_that_is_not_there(broker: Broker) -> None:
     with pytest.raises(QueueDown, match="/nowhere: there is no such vhost, or the user may not use it"):
-        async with RabbitQueue.connected(broker.amqp_url + "nowhere"):
+        async with RabbitBot.connected(broker.amqp_url + "nowhere", Gate()):
             pass
 
 
@@ -344,7 +374,7 @@ async def test_a_vhost_that_is_not_there(broker: Broker) -> None:
 )
 async def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(QueueDown) as caught:
-        async with RabbitQueue.connected(url):
+        async with RabbitBot.connected(url, Gate()):
             pass
     assert "amqp://USER:PASSWORD@HOST" in str(caught.value)
     assert PASSWORD not in repr(caught.value)
@@ -355,9 +385,8 @@ async def test_the_first_connect_can_wait(broker: Broker, free_port: Callable[[]
     async with asyncio.TaskGroup() as tasks:
 
         async def connect() -> str:
-            async with RabbitQueue.connected(
-                f"amqp://guest:guest@127.0.0.1:{port}/", prefix, wait=20
-            ) as queue:
+            url = f"amqp://guest:guest@127.0.0.1:{port}/"
+            async with RabbitBot.connected(url, Gate(), prefix, wait=20) as queue:
                 return await queue.check()
 
         connecting = tasks.create_task(connect())
@@ -373,7 +402,7 @@ async def test_no_password_in_the_logs_of_a_loss(
     port = free_port()
     async with _relay(broker, port) as cut:
         url = f"amqp://guest:guest@127.0.0.1:{port}/"
-        async with RabbitQueue.connected(url, prefix) as queue:
+        async with RabbitBot.connected(url, Gate(), prefix) as queue:
             before = queue.connected_at
             cut()
             await eventually(lambda: before < queue.connected_at < math.inf)
@@ -381,20 +410,38 @@ async def test_no_password_in_the_logs_of_a_loss(
     assert ":guest@" not in logged()
 
 
+async def test_a_worker_of_the_version_before_gets_no_offer_and_rejects_none(
+    broker: Broker, rabbits: Ends, prefix: str
+) -> None:
+    """It knows the queues by their names of then, and what it cannot read it would have buried."""
+    bot = Bot()
+    async with await aio_pika.connect(broker.amqp_url) as connection, connection.channel() as channel:
+        old = await channel.declare_queue(f"{prefix}.jobs.{POOL}", exclusive=True)
+        async with bot.serving(rabbits.bot):
+            await rabbits.bot.offer(offer())
+            assert (await rabbits.worker.take(POOL)).offer.job == offer().job
+        assert await old.get(fail=False) is None
+    assert bot.buried == []
+
+
+def test_an_offer_that_changes_goes_to_other_queues() -> None:
+    """Whoever changes it raises VERSION, and then these two lines."""
+    assert (VERSION, set(Offer.model_fields)) == (6, {"version", "kind", "job", "pool", "mark"})
+    assert Topology("blacktree").jobs("gpu") == "blacktree.jobs-6.gpu"
+
+
 async def test_a_queue_with_other_settings(broker: Broker, prefix: str) -> None:
     events = Topology(prefix).events
     async with await aio_pika.connect(broker.amqp_url) as connection, connection.channel() as channel:
         await channel.declare_queue(events, durable=True)
     with pytest.raises(QueueDown, match=f"rabbitmqctl delete_queue {events}"):
-        async with RabbitQueue.connected(broker.amqp_url, prefix):
+        async with RabbitBot.connected(broker.amqp_url, Gate(), prefix):
             pass
 
 
 async def test_a_pool_with_other_settings(broker: Broker, rabbits: Ends, prefix: str) -> None:
     async with await aio_pika.connect(broker.amqp_url) as connection, connection.channel() as channel:
         await channel.declare_queue(Topology(prefix).jobs(POOL), durable=True)
-    with pytest.raises(QueueDown, match="made with other settings"):
-        await rabbits.worker.take(POOL)
     with pytest.raises(QueueDown, match="made with other settings"):
         await rabbits.bot.offer(offer())
 
@@ -404,7 +451,10 @@ async def test_nothing_that_newer_brokers_refuse(broker: Broker, rabbits: Ends, 
         pytest.skip("rabbitmqctl is asked")
     await rabbits.bot.offer(offer())
     async with hearing(rabbits.worker, "w1"):  # type: ignore[arg-type]
-        queues = [queue for queue in await asyncio.to_thread(broker.list_queues) if prefix in queue.name]
+        await eventually(lambda: rabbits.bot.order("w1", Nudge()))
+        queues = await _queues(broker, prefix)
+    # A worker's own queue is its connection's alone (exclusive), which every broker takes.
+    queues = [queue for queue in queues if queue.name != Topology(prefix).orders("w1")]
     assert {queue.name for queue in queues} == {*Topology(prefix).standing, Topology(prefix).jobs(POOL)}
     assert all(queue.kind == "quorum" and queue.durable for queue in queues)
 
@@ -417,13 +467,18 @@ async def test_tls(broker: Broker, free_port: Callable[[], int], prefix: str, tm
     async with _relay(broker, port, context):
         url = f"amqps://guest:guest@127.0.0.1:{port}/"
         with pytest.raises(QueueDown, match="no TLS: CERTIFICATE_VERIFY_FAILED"):
-            async with RabbitQueue.connected(url, prefix):
+            async with RabbitBot.connected(url, Gate(), prefix):
                 pass
-        async with RabbitQueue.connected(f"{url}?cafile={certificate}", prefix) as queue:
+        async with RabbitBot.connected(f"{url}?cafile={certificate}", Gate(), prefix) as queue:
             await queue.offer(offer())
 
 
 # -- helpers -------------------------------------------------------------------------------------------
+
+
+async def _queues(broker: Broker, prefix: str) -> list[Queue]:
+    """Of one test."""
+    return [queue for queue in await asyncio.to_thread(broker.list_queues) if prefix in queue.name]
 
 
 async def _delete(url: str, queue: str) -> None:
@@ -481,3 +536,69 @@ def _certificate(folder: Path) -> Path:
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path.write_bytes(private + certificate.public_bytes(pem))
     return path
+
+
+# -- shells --------------------------------------------------------------------------------------------
+
+
+async def test_a_shell_needs_no_other_right_than_a_worker_has(
+    broker: Broker, rabbits: Ends, prefix: str, gate: Gate
+) -> None:
+    known, name = gate.credential("narrow"), "of-a-shell"
+    login = rabbit_hash(known.broker_password)
+    row = Enrolled(name="narrow", pool=POOL, public_key=known.keys.public.hex(), broker_hash=login)
+    await asyncio.to_thread(broker.define, json.dumps(definitions([row], prefix, "/")))
+    url = f"amqp://127.0.0.1:{urlsplit(broker.amqp_url).port}/"
+    said, order = (
+        ShellSaid(shell=name, number=0, what=Still()),
+        ShellOrder(shell=name, number=0, what=Still()),
+    )
+    async with (
+        RabbitWorker.connected(url, known, prefix, wait=10) as worker,
+        hearing(worker, "narrow") as heard,
+        rabbits.bot.shell(name, "narrow") as hears,
+    ):
+
+        async def ordered() -> bool:
+            return await rabbits.bot.order("narrow", order)
+
+        await eventually(ordered)
+        await worker.say(said)
+        assert await asyncio.wait_for(hears(), 30) == said
+        await eventually(lambda: heard == [order])
+    await asyncio.to_thread(broker.control, "delete_user", Topology(prefix).user("narrow"))
+
+
+async def test_what_another_worker_says_of_a_shell_ends_it(rabbits: Ends) -> None:
+    name = "of-w1"
+    async with rabbits.bot.shell(name, "w1") as hears:
+        await rabbits.other.say(ShellSaid(shell=name, number=0, what=Still()))
+        with pytest.raises(QueueDown, match="not from its worker"):
+            await asyncio.wait_for(hears(), 30)
+    with pytest.raises(QueueDown, match="no worker nobody"):
+        async with rabbits.bot.shell("of-nobody", "nobody"):
+            pass
+
+
+async def test_a_worker_learns_that_the_bot_of_a_shell_was_killed(
+    broker: Broker, rabbits: Ends, prefix: str, gate: Gate
+) -> None:
+    name = "of-a-shell"
+    said = ShellSaid(shell=name, number=0, what=Still())
+    async with (
+        RabbitBot.connected(broker.amqp_url, gate, prefix, "killed") as bot,
+        bot.shell(name, "w1") as hears,
+    ):
+        await rabbits.worker.say(said)
+        assert await asyncio.wait_for(hears(), 30) == said
+        await bot._connection.now()._connection.close()
+        with pytest.raises(QueueDown):
+            await asyncio.wait_for(hears(), 30)
+
+        async def unheard() -> bool:
+            with suppress(QueueDown):
+                await rabbits.worker.say(said)
+                return False
+            return True
+
+        await eventually(unheard)

@@ -91,7 +91,7 @@ def test_only_this_machine_is_spoken_to_without_tls(host: str, api: str, plain: 
     ],
 )
 def test_hosts_of_ecr_are_known_by_their_names(host: str, found: tuple[str, str, bool] | None) -> None:
-    where = ecr.place(host)
+    where = ecr.account_of(host)
 
     assert (where and (where.account, where.region, where.fips)) == found
 
@@ -113,13 +113,23 @@ def test_hosts_of_ecr_are_known_by_their_names(host: str, found: tuple[str, str,
             'BEARER Service="a, b" , Realm=https://gitlab.com/jwt/auth',
             Challenge("https://gitlab.com/jwt/auth", "a, b"),
         ),
+        ('Basic realm="r", Bearer realm="https://x/t",service="s"', Challenge("https://x/t", "s")),
+        ('Bearer realm="https://x/t",service="s", Basic realm="r"', Challenge("https://x/t", "s")),
+        ('Negotiate, Bearer realm="https://x/t"', Challenge("https://x/t")),
+        ('Negotiate YII/abc+x==, NTLM, Basic realm="a \\"Bearer realm=x\\", b"', Challenge()),
+        ('Bearer realm="http://evil.example/t", Basic realm="r"', Challenge()),
+        ('Bearer realm="https://[bad/t", Bearer realm="https://x/t"', Challenge("https://x/t")),
+        ('Bearer realm="http://evil.example/t"', Challenge("http://evil.example/t")),
+        (', ,Basic , ,realm = "r",', Challenge()),
+        ('realm="https://x/t"', None),
+        ("\"'=,\\", None),
         ('Bearer service="x"', None),
         ("Negotiate", None),
         ("", None),
     ],
 )
 def test_a_challenge_says_who_gives_tokens(header: str, meant: Challenge | None) -> None:
-    assert challenge.read(header) == meant
+    assert challenge.read(header, "ghcr.io") == meant
 
 
 @pytest.mark.parametrize(
@@ -131,6 +141,7 @@ def test_a_challenge_says_who_gives_tokens(header: str, meant: Challenge | None)
         ("http://127.0.0.1:81/token", "localhost:5000", True),
         ("ftp://auth.docker.io/token", "docker.io", False),
         ("/token", "ghcr.io", False),
+        ("https://[bad/token", "ghcr.io", False),
     ],
 )
 def test_a_login_is_told_to_a_realm_only_where_nobody_listens(realm: str, host: str, trusted: bool) -> None:
@@ -215,6 +226,8 @@ def test_the_pause_doubles_up_to_a_limit_unless_the_registry_says_how_long(
         ("soon", None),
         ("", None),
         ("-1", None),
+        ("\xb2", None),
+        ("Wed, 01 Jan 99999999999 00:00:30 GMT", None),
     ],
 )
 def test_retry_after_is_a_number_or_a_date(header: str, seconds: float | None) -> None:

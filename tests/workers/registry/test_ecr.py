@@ -17,9 +17,9 @@ from tests.parts.aws import REGION, Aws, EcrRegistry, expiring
 from tests.parts.engine import Engine
 from tests.parts.faults import Faults
 from tests.workers.registry.conftest import HURRIED
+from workers.contract.failure import Failure
 from workers.contract.messages import Credentials, Fault
 from workers.doctor import checks
-from workers.failure import Failure
 from workers.registry import ecr
 from workers.registry.ecr import Ecr
 from workers.registry.push import move, push
@@ -88,7 +88,7 @@ async def test_a_token_is_asked_for_once_by_many_and_anew_long_before_its_end(
     calls.replaced = expiring(int((now + timedelta(hours=12)).timestamp()))
     there = Ecr(Settings(**OWN), clock=lambda: now)
     near, far = (
-        ecr.place(f"{who}.dkr.ecr.{region}.amazonaws.com")
+        ecr.account_of(f"{who}.dkr.ecr.{region}.amazonaws.com")
         for who, region in ((account, REGION), ("999999999999", "us-west-2"))
     )
     assert near is not None
@@ -120,7 +120,7 @@ async def test_a_token_that_is_fetched_is_told_to_the_attempt_whose_log_masks_it
 
 async def test_who_gave_up_waiting_for_a_token_keeps_nobody_from_it(calls: Faults, account: str) -> None:
     there = Ecr(Settings(**OWN))
-    where = ecr.place(f"{account}.dkr.ecr.{REGION}.amazonaws.com")
+    where = ecr.account_of(f"{account}.dkr.ecr.{REGION}.amazonaws.com")
     assert where is not None
     calls.gated = "POST"
     calls.gate.clear()

@@ -11,14 +11,15 @@ import pytest
 import uvicorn
 
 from config.registries import IDENTITY_TOKEN
+from config.settings import Settings
 from tests.parts.aws import EcrRegistry
 from tests.parts.faults import Faults
 from tests.parts.registry import Registry
 from tests.parts.tokens import IDENTITY, TokenRegistry, TokenServer
 from tests.workers.registry.conftest import INDEX, Seeds, login_at
-from workers.contract.messages import Fault, RegistryLogin
-from workers.failure import Failure
-from workers.registry.registries import AttemptRegistry
+from workers.contract.failure import Failure
+from workers.contract.messages import Credentials, Fault, RegistryLogin
+from workers.registry.registries import AttemptRegistry, Registries
 from workers.registry.transport import CERTIFICATES
 
 Having = Callable[..., AttemptRegistry]
@@ -91,6 +92,29 @@ async def test_what_does_not_pass_is_given_up(
     assert len(faults.asked) == asked
 
 
+async def test_a_page_in_the_place_of_a_manifest_is_no_image(
+    attempt: AttemptRegistry, host: str, faults: Faults, seeds: Seeds, name: str
+) -> None:
+    seeds.image(f"{name}/shop", "v1", "one")
+    faults.fail("HEAD", "/manifests/v1", status=200)
+    faults.fail("GET", "/manifests/v1", status=200, body="<html>Sign in</html>")
+
+    with pytest.raises(Failure, match="something else than a manifest") as failed:
+        await attempt.digest(f"{host}/{name}/shop:v1")
+
+    assert (failed.value.fault, failed.value.reason) == (Fault.OURS, "registry_broken")
+
+
+async def test_whoever_comes_again_is_told_at_once(host: str, faults: Faults, tmp_path: Path) -> None:
+    faults.fail("HEAD", "/manifests/", status=429, headers={"Retry-After": "30"})
+    asking = Registries(Settings(), certificates=tmp_path).of(Credentials(), once=True)
+
+    with pytest.raises(Failure, match=f"{host} did not do what it was asked") as failed:
+        await asking.digest(f"{host}/acme/shop:v1")
+
+    assert (failed.value.fault, len(faults.asked)) == (Fault.OURS, 1)
+
+
 async def test_nobody_at_home_is_worth_another_attempt(having: Having, free_port: Callable[[], int]) -> None:
     with pytest.raises(Failure) as failed:
         await having().digest(f"localhost:{free_port()}/acme/shop:v1")
@@ -146,6 +170,102 @@ async def test_another_host_never_hears_who_asks(
         assert faults.asked[-1].headers["authorization"]
         assert [one.method for one in elsewhere.asked] == ["HEAD"]
         assert "authorization" not in elsewhere.asked[0].headers
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        'Basic realm="r", Bearer realm="{realm}",service="registry.test"',
+        'Negotiate, Bearer realm="{realm}",service="registry.test", Basic realm="r"',
+    ],
+)
+async def test_of_several_challenges_the_one_that_can_be_answered_is(
+    having: Having, tokens: TokenServer, name: str, asked: str
+) -> None:
+    async with TokenRegistry(tokens) as registry, Faults(registry.port).serving() as faults:
+        host = f"localhost:{faults.port}"
+        attempt = having(RegistryLogin(host=host, username="ada", password="her-password"))
+        header = {"WWW-Authenticate": asked.format(realm=tokens.realm)}
+        faults.fail("HEAD", "/manifests/v1", status=401, headers=header)
+
+        assert await attempt.digest(f"{host}/{name}/shop:v1") is None
+        assert tokens.scopes == [f"repository:{name}/shop:pull"]
+
+
+@pytest.mark.parametrize(
+    ("realm", "said"),
+    [
+        ("http://169.254.169.254/latest/meta-data", "no place with TLS"),
+        ("http://127.0.0.1.evil.example/token", "no place with TLS"),
+        ("file:///etc/passwd", "no place with TLS"),
+        ("https://[bad/token", "no place with TLS"),
+        ("https://x/" + "a" * 70_000, "no place with TLS"),
+    ],
+)
+async def test_a_login_goes_nowhere_else_whatever_realm_a_registry_names(
+    attempt: AttemptRegistry, host: str, faults: Faults, realm: str, said: str
+) -> None:
+    faults.fail("HEAD", "/manifests/v1", status=401, headers={"WWW-Authenticate": f'Bearer realm="{realm}"'})
+
+    with pytest.raises(Failure, match=said) as failed:
+        await attempt.digest(f"{host}/acme/shop:v1")
+
+    assert (failed.value.fault, failed.value.reason) == (Fault.FINAL, "registry_denied")
+    assert "authorization" not in faults.asked[-1].headers
+
+
+async def test_a_realm_elsewhere_is_told_nothing_of_somebody_without_a_login(
+    having: Having, host: str, faults: Faults
+) -> None:
+    async with Faults(faults.upstream).serving() as elsewhere:
+        realm = f'Bearer realm="http://127.0.0.1:{elsewhere.port}/token"'
+        faults.fail("HEAD", "/manifests/v1", status=401, headers={"WWW-Authenticate": realm})
+        other = having(RegistryLogin(host="ghcr.io", username="ada", password="x"))
+
+        with pytest.raises(Failure):
+            await other.digest(f"{host}/acme/shop:v1")
+
+        assert [(one.method, one.path.partition("?")[0]) for one in elsewhere.asked] == [("GET", "/token")]
+        assert "authorization" not in elsewhere.asked[0].headers
+
+
+@pytest.mark.parametrize("location", ["https://\x7f/", "http://localhost:99999999/", "ftp://localhost/"])
+async def test_a_redirect_to_nowhere_is_a_registry_that_does_not_answer(
+    attempt: AttemptRegistry, host: str, faults: Faults, location: str
+) -> None:
+    faults.fail(
+        "HEAD",
+        "/manifests/v1",
+        times=3 if location.startswith("h") else 1,
+        status=307,
+        headers={"Location": location},
+    )
+
+    with pytest.raises(Failure) as failed:
+        await attempt.digest(f"{host}/acme/shop:v1")
+
+    assert failed.value.reason in ("registry_unreachable", "registry_refused")
+
+
+@pytest.mark.parametrize("host", ["localhost:99999", f"{'a' * 70}.localhost", "a..localhost"])
+async def test_a_name_that_no_machine_can_have_is_a_registry_that_does_not_answer(
+    having: Having, host: str
+) -> None:
+    with pytest.raises(Failure) as failed:
+        await having().digest(f"{host}/acme/shop:v1")
+
+    assert failed.value.reason == "registry_unreachable"
+
+
+async def test_a_registry_without_tls_elsewhere_is_told_from_one_that_does_not_answer(
+    having: Having, registry: Registry
+) -> None:
+    elsewhere = f"0.0.0.0:{registry.address.rpartition(':')[2]}"  # a way to here that does not look like it
+
+    with pytest.raises(Failure, match=f"{elsewhere} speaks plain HTTP") as failed:
+        await having().digest(f"{elsewhere}/acme/shop:v1")
+
+    assert (failed.value.fault, failed.value.reason) == (Fault.FINAL, "registry_untrusted")
 
 
 async def test_a_tag_that_may_not_be_moved_is_final_unless_it_is_right_already(

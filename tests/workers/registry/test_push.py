@@ -12,10 +12,11 @@ import pytest
 from tests.parts.engine import Engine
 from tests.parts.faults import Faults
 from tests.parts.registry import Registry
+from tests.workers.conftest import MADE
 from tests.workers.registry.conftest import Seeds
+from workers.contract.failure import Failure
 from workers.contract.messages import Fault
-from workers.engine.engine import Builder
-from workers.failure import Failure
+from workers.engine.builder import Builder
 from workers.registry.patience import Patience
 from workers.registry.push import move, push
 from workers.registry.registries import AttemptRegistry
@@ -32,7 +33,7 @@ def built(engine: Engine, host: str, name: str, tmp_path: Path) -> Iterator[str]
     (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY a /a\nCOPY b /b\n")
     for file in "ab":
         (tmp_path / file).write_bytes(os.urandom(LAYER))
-    labels = {"io.blacktree.worker": name}
+    labels = {MADE: name}
     engine.client.images.build(path=str(tmp_path), tag=reference, labels=labels, rm=True)
     yield reference
     engine.client.images.remove(reference, force=True)

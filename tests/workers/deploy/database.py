@@ -1,0 +1,58 @@
+"""An image of a real PostgreSQL, packed from this machine's, that starts as the well-known one does."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+from tests.parts.engine import Engine
+from tests.parts.part import PartMissing
+
+# As postgres:17 from Docker Hub: made at its first start, by a user of its own, with POSTGRES_PASSWORD.
+START = """
+set -e
+mkdir -p "$PGDATA"; chown nobody "$PGDATA"; chmod 700 "$PGDATA"
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+  echo "$POSTGRES_PASSWORD" > /tmp/password; chmod 644 /tmp/password
+  su -s /bin/sh nobody -c 'initdb -U postgres --no-locale -E UTF8 -N -A scram-sha-256 --pwfile=/tmp/password'
+  echo 'host all all all scram-sha-256' >> "$PGDATA/pg_hba.conf"
+fi
+exec su -s /bin/sh nobody -c "exec postgres -c listen_addresses='*' -c unix_socket_directories=/tmp -F"
+"""
+
+
+def image(engine: Engine, base: str, label: dict[str, str], name: str) -> str:
+    """`name`: with PostgreSQL's programs beside the base image's small tools."""
+    made = engine.client.containers.create(base, labels=label)
+    try:
+        made.put_archive("/", _packed())
+        environ = [f"ENV PATH={_folder('bin')}:/bin", "ENV PGDATA=/data/cluster"]
+        made.commit(name, "latest", changes=environ)
+    finally:
+        made.remove()
+    return f"{name}:latest"
+
+
+def _packed() -> bytes:
+    programs = [_folder("bin") / one for one in ("postgres", "initdb", "psql", "pg_dump", "pg_isready")]
+    libraries = sorted(_folder("lib").glob("*.so"))
+    needed = subprocess.run(
+        ["ldd", *map(str, programs), *map(str, libraries)], capture_output=True, text=True, check=True
+    ).stdout
+    shared = {Path(one) for one in re.findall(r"(/\S+) \(0x", needed)}
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", dereference=True) as tar:
+        for one in sorted({*programs, *libraries, *shared, Path("/usr/share/postgresql")}):
+            tar.add(one)
+    return out.getvalue()
+
+
+def _folder(part: str) -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/{part}"))
+    if not found or not os.access(found[-1], os.R_OK):
+        raise PartMissing("There is no PostgreSQL: run tests/machine/install postgres")
+    return found[-1]
