@@ -21,7 +21,7 @@ demo: .venv/.stamp  ## all of Blacktree on this machine, against the stand-in fo
 	@exec $(BIN)/python -m tests.demo $(ARGS)
 
 # Processes share the tests out by what they need (tests/sharing.py); what ARGS choose is run by one.
-PROCESSES ?= 4
+PROCESSES ?= 3
 
 test: .venv/.stamp  ## install and start what the tests need, lint, and run them all; or pytest $(ARGS)
 	@tests/machine/install $(PARTS)

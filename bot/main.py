@@ -240,8 +240,9 @@ async def _working(
             outbox = Outbox(store, held, settings)
             drainer = Drainer(store, outputs, held, settings)
             lead = partial(
-                _lead, store, queue, logs, outputs, github, router, proxy, settings, outbox, drainer, scaling
-            )
+                _lead, store, queue, progress, logs, outputs, github, router, proxy, settings, outbox,
+                drainer, scaling,
+            )  # fmt: skip
             async with _owned(
                 queue.serve(naming(requests.answer), naming(progress.hear), naming(progress.bury)),
                 *(
@@ -295,6 +296,7 @@ def _reached(settings: Settings, url: str) -> str:
 async def _lead(
     store: Store,
     queue: BotQueue,
+    progress: Progress,
     logs: LogStore,
     outputs: Outputs,
     github: GitHub,
@@ -315,6 +317,7 @@ async def _lead(
             _owned(
                 _steadily("processing", Processor(store, github, settings).run),
                 _steadily("dispatch", dispatcher.run),
+                _steadily("log lines", partial(queue.hear_lines, naming(progress.hear))),
                 _steadily("reports", reporter.run),
                 _steadily("outbox", outbox.run),
                 _steadily("routes", router.run),

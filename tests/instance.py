@@ -111,6 +111,11 @@ class Instance:
         self.processes: list[Process] = []
         self._http = httpx2.AsyncClient(verify=trusted())
 
+    def turn_to(self, bot: Process) -> None:
+        """Ask this one of several bots from now on."""
+        self.port = int(bot.env["BLACKTREE_PORT"])
+        self.url = f"http://127.0.0.1:{self.port}"
+
     def token(self) -> str:
         """The API's: what is set, or what a bot of ours made at its start."""
         if "BLACKTREE_API_TOKEN" in self.settings:

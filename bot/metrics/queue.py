@@ -37,17 +37,21 @@ class MeasuredQueue:
             return await self._queue.order(worker, order)
 
     async def serve(self, answerer: Answerer, listener: Listener, undertaker: Undertaker) -> None:
-        instruments = self._instruments
-
         async def answered(request: Asked) -> Answer:
-            with instruments.request(request.kind):
+            with self._instruments.request(request.kind):
                 return await answerer(request)
 
+        await self._queue.serve(answered, self._heard(listener), undertaker)
+
+    async def hear_lines(self, listener: Listener) -> None:
+        await self._queue.hear_lines(self._heard(listener))
+
+    def _heard(self, listener: Listener) -> Listener:
         async def heard(event: StepChanged | Finished | LogChunk) -> None:
-            with instruments.event(event.kind):
+            with self._instruments.event(event.kind):
                 await listener(event)
 
-        await self._queue.serve(answered, heard, undertaker)
+        return heard
 
     def shell(self, shell: str, worker: str) -> AbstractAsyncContextManager[Hearing]:
         return self._queue.shell(shell, worker)

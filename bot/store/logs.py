@@ -77,7 +77,10 @@ class _End:
 
 
 class FileLogs:
-    """A file for each attempt, below `folder`; each of little more than `budget` bytes, whatever is sent."""
+    """A file for each attempt, below `folder`; each of little more than `budget` bytes, whatever is sent.
+
+    Several bots may have the folder in common: one hears log lines at a time, and sees what others added.
+    """
 
     def __init__(self, folder: Path, budget: int = BUDGET) -> None:
         self._folder = folder
@@ -146,9 +149,10 @@ def files(folder: Path) -> list[Path]:
 
 
 def _append(file: Path, known: _End | None, offset: int, text: str, most: int) -> _End:
-    end = known or _end(file)
-    if known is None:
+    end = known
+    if end is None or end.size != _size(file):  # the first time, or another bot has added to it
         times.mended(_times(file))
+        end = _end(file)
     if end.size >= most or offset > most:
         log.warning("log lines refused", file=file.name, job=file.parent.name, offset=offset)
         return end

@@ -195,17 +195,25 @@ async def test_of_two_bots_the_second_takes_over_when_the_first_is_killed(
 ) -> None:
     url = postgres.create_database("two-bots")
     async with _fleet(developer.github, tmp_path, broker, registry, database_url=url, proxy="none") as fleet:
+        (tmp_path / "logs").mkdir(mode=0o700)
+        for name in ("first", "second"):  # what docs/operations.md has them keep in common
+            (tmp_path / name).mkdir(mode=0o700)
+            (tmp_path / name / "logs").symlink_to(tmp_path / "logs")
         first = await fleet.start("serve", "first")
         await fleet.start("worker", "one")
         await fleet.ready()
-        await fleet.start("serve", "second", port=str(free_port()))
+        second = await fleet.start("serve", "second", port=str(free_port()))
         sha = await developer.push({"Dockerfile": dockerfile(slow())})
-        await _building(fleet)
+        job = await _building(fleet)
 
         await first.kill()
 
         place = (await developer.status(sha, DEPLOY, "success")).removeprefix("Live at ")
         assert (await visit(place)).strip() == "first"
+        fleet.turn_to(second)
+        log = await fleet.text(f"/jobs/{job}/log")
+        assert re.search(r"sleep 6\n.*── push took ", log, re.DOTALL), log
+        assert "are lost" not in log, "one log, by two bots"
 
 
 async def test_a_worker_that_hangs_loses_its_lease_and_its_late_result_counts_for_nothing(

@@ -35,7 +35,7 @@ async def serve(
     listener: Listener,
     undertaker: Undertaker,
 ) -> None:
-    """Until cancelled: requests several at once, events and log lines each in order.
+    """Until cancelled: requests several at once, events in order.
 
     What is heard comes over a connection of its own, which no alarm of the broker's stops: so its queues get
     empty. https://www.rabbitmq.com/docs/alarms#effects-on-clusters
@@ -44,17 +44,27 @@ async def serve(
     async def answer(link: Link, message: AbstractIncomingMessage) -> None:
         tasks.create_task(_answer(link, message, topology, border, answerer))
 
-    async def hear(link: Link, message: AbstractIncomingMessage) -> None:
-        await _hear(link, message, border, listener)
-
     async def bury(link: Link, message: AbstractIncomingMessage) -> None:
         await _bury(link, message, topology.dead, border, listener, undertaker)
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_each(connection, topology.requests, _REQUESTS, answer))
-        tasks.create_task(_each(hearing, topology.events, _EVENTS, hear))
-        tasks.create_task(_each(hearing, topology.logs, _LOGS, hear))
+        tasks.create_task(_each(hearing, topology.events, _EVENTS, _heard_by(border, listener)))
         tasks.create_task(_each(connection, topology.dead, 1, bury))
+
+
+async def hear_lines(
+    hearing: BrokerConnection, topology: Topology, border: Border, listener: Listener
+) -> None:
+    """Until cancelled: log lines, in order as long as one bot alone does."""
+    await _each(hearing, topology.logs, _LOGS, _heard_by(border, listener))
+
+
+def _heard_by(border: Border, listener: Listener) -> _Handle:
+    async def hear(link: Link, message: AbstractIncomingMessage) -> None:
+        await _hear(link, message, border, listener)
+
+    return hear
 
 
 async def _each(connection: BrokerConnection, queue: str, prefetch: int, handle: _Handle) -> None:

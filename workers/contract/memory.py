@@ -82,6 +82,10 @@ class MemoryQueue:
         finally:
             self._answerer = None
 
+    async def hear_lines(self, listener: Listener) -> None:  # noqa: ARG002
+        """Until cancelled: here they come to `serve`, in turn with the events."""
+        await asyncio.Event().wait()
+
     async def take(self, *lines: str) -> _Taken:
         while not (there := [line for line in lines if self._lines[line]]):
             taker = asyncio.get_running_loop().create_future()

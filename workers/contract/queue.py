@@ -84,6 +84,12 @@ class BotQueue(Protocol):
         A listener that raises is given the event again later.
         """
 
+    async def hear_lines(self, listener: Listener) -> None:
+        """Hear log lines, as `serve` hears events.
+
+        Of several bots one does at a time: so a log comes in order, and to one place.
+        """
+
     def shell(self, shell: str, worker: str) -> AbstractAsyncContextManager[Hearing]:
         """Inside, what this worker says of this shell, in order; it is lost with the connection.
 

@@ -16,7 +16,7 @@ from workers.contract.border import Border
 from workers.contract.broker_address import Certificates
 from workers.contract.broker_connection import BrokerConnection, Login
 from workers.contract.broker_link import Link, Misfit, Unroutable
-from workers.contract.broker_service import serve
+from workers.contract.broker_service import hear_lines, serve
 from workers.contract.broker_taken import BrokerTaken, take, take_any
 from workers.contract.broker_topology import SHELL as SHELL_QUEUE
 from workers.contract.broker_topology import Topology
@@ -140,10 +140,13 @@ class RabbitBot(_End):
             yield heard
 
     async def serve(self, answerer: Answerer, listener: Listener, undertaker: Undertaker) -> None:
-        """Answer requests (several at once), hear events and log lines (each in order), bury the dead."""
+        """Answer requests (several at once), hear events (in order), bury the dead."""
         await serve(
             self._connection, self._hearing, self._topology, self._border, answerer, listener, undertaker
         )
+
+    async def hear_lines(self, listener: Listener) -> None:
+        await hear_lines(self._hearing, self._topology, self._border, listener)
 
     async def _put(self, link: Link, queue: str, body: bytes) -> None:
         await link.ensure(queue)

@@ -77,6 +77,16 @@ async def test_a_repeat_after_a_restart_is_known_by_its_offset(logs: FileLogs, t
     assert await content(again, "1-1", 1) == "zwölf 🚀\r\nnext"
 
 
+async def test_two_bots_with_one_folder_each_see_what_the_other_added(tmp_path: Path) -> None:
+    first, second = FileLogs(tmp_path / "logs"), FileLogs(tmp_path / "logs")
+    await first.append("1-1", 1, 0, "one\n")
+    await second.append("1-1", 1, 4, "zwei ü\n")
+    await first.append("1-1", 1, 4, "zwei ü\ndrei\n")
+    await second.append("1-1", 1, 16, "four\n")
+
+    assert await content(first, "1-1", 1) == "one\nzwei ü\ndrei\nfour\n"
+
+
 async def test_attempts_and_jobs_have_logs_of_their_own(logs: FileLogs) -> None:
     await logs.append("1-1", 1, 0, "first")
     await logs.append("1-1", 2, 0, "second")

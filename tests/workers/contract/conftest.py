@@ -74,8 +74,10 @@ class Bot:
     async def serving(self, queue: BotQueue) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(queue.serve(self.answer, self.hear, self.bury))
+            hearing = tasks.create_task(queue.hear_lines(self.hear))
             yield
             serving.cancel()
+            hearing.cancel()
 
 
 class Gate:

@@ -32,7 +32,7 @@ from tests.workers.contract.conftest import POOL, Bot, Ends, Gate, eventually
 from tests.workers.contract.test_queue import claim, line, offer, step
 from workers.contract import broker_service
 from workers.contract.broker_topology import Topology
-from workers.contract.messages import VERSION, Nudge, Offer, Order, Refusal
+from workers.contract.messages import VERSION, LogChunk, Nudge, Offer, Order, Refusal
 from workers.contract.queue import QueueDown
 from workers.contract.rabbitmq import RabbitBot, RabbitWorker
 from workers.contract.shells import ShellOrder, ShellSaid, Still
@@ -333,6 +333,29 @@ async def test_a_request_that_nobody_heard_in_time_is_forgotten(
         serving.cancel()
     assert asked == ["now"]
     assert bot.buried == []
+
+
+async def test_log_lines_wait_for_who_hears_them_and_go_on_with_the_next(rabbits: Ends) -> None:
+    serves, first, second = Bot(), Bot(), Bot()
+    lines, changed = [line(number) for number in range(4)], step(1)
+
+    async def hears(bot: Bot, told: list[LogChunk]) -> None:
+        hearing = asyncio.create_task(rabbits.bot.hear_lines(bot.hear))
+        await eventually(lambda: bot.heard == told)
+        hearing.cancel()
+        await asyncio.wait({hearing})
+
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(rabbits.bot.serve(serves.answer, serves.hear, serves.bury))
+        for told in lines[:3]:
+            await rabbits.worker.tell(told)
+        await rabbits.worker.tell(changed)
+        await eventually(lambda: serves.heard != [])
+        await hears(first, lines[:3])
+        await rabbits.worker.tell(lines[3])
+        await hears(second, lines[3:])
+        serving.cancel()
+    assert serves.heard == [changed]
 
 
 # -- the first connect, and words ----------------------------------------------------------------------

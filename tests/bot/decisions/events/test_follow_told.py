@@ -74,7 +74,6 @@ async def test_another_digest_is_deployed_and_said(talk: Talk) -> None:
 
 async def test_where_nothing_has_changed_nothing_happens(talk: Talk) -> None:
     sha = await main_is_live(talk, NEW)
-    told = talk.github.statuses(talk.repository, sha)
     await time_comes(talk)
     await looked(talk)
     await talk.until_reason("unchanged: production runs what ghcr.io/acme/app:stable is")
@@ -87,7 +86,7 @@ async def test_where_nothing_has_changed_nothing_happens(talk: Talk) -> None:
     found = await talk._all(select(Image).where(Image.reference == NEW))
     assert len(found) == 1, "no look that finds the same leaves another row"
     contexts = {status.context for status in talk.github.statuses(talk.repository, sha)}
-    assert contexts == {status.context for status in told}
+    assert contexts <= {"blacktree/build", "blacktree/deploy (production)"}, "nothing but what the push told"
 
 
 def test_only_the_image_that_has_moved_changes_in_a_release_of_several() -> None:
