@@ -30,7 +30,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import httpx2
@@ -41,7 +40,6 @@ from bot.routing.addresses import Addresses, bridging, slots
 from bot.routing.caddy_config import NAMES, Serving, apps, port_server
 from bot.routing.proxy import ProxyDown, Route
 from config.trust import trusted
-from workers.contract.messages import now
 
 # A reload also renews the admin API's listener, which may cut a connection that was just made. All
 # requests are the same when made twice.
@@ -75,13 +73,13 @@ class Caddy:
         self._place = place if place.startswith(_UNIX) else str(http.base_url).rstrip("/")
         self._serving = serving
         self._addresses = Addresses(serving.folder) if serving.folder else None
-        self._watched: list[Route] = []
-        self._seen: dict[str, float] = {}
+        self._routes: list[Route] = []
+        self._seen: dict[str, float] | None = None
 
     async def apply(self, routes: list[Route]) -> None:
         current = await self._json("GET", "/config/") or {}
         wanted = {**current, "apps": apps(routes, self._serving)}
-        self._watched = [route for route in routes if route.watched]
+        self._routes = list({route.host or route.port: route for route in reversed(routes)}.values())
         if wanted != current:
             await self._write(routes, for_both=True)
             await self._request("POST", "/load", wanted)
@@ -91,19 +89,17 @@ class Caddy:
         await self._request("GET", "/config/")
         return f"Caddy at {self._place}"
 
-    async def last_requests(self) -> dict[str, datetime]:
-        """Which watched routes were used since the last look.
-
-        Caddy counts; a change of its configuration starts the count anew. The first look only learns.
-        """
-        if not self._watched:
+    async def requests(self) -> dict[str, int]:
+        """Caddy counts; a change of its configuration starts the count anew. The first look only learns."""
+        if not self._routes:
             return {}
-        seen = uses((await self._request("GET", "/metrics")).text, self._watched)
+        told = (await self._request("GET", "/metrics")).text
+        seen = await asyncio.to_thread(uses, told, self._routes)
         before, self._seen = self._seen, {route: use.ended for route, use in seen.items()}
-        at = now()
-        return {
-            route: at for route, use in seen.items() if use.open or use.ended != before.get(route, use.ended)
-        }
+        if before is None:
+            before = self._seen
+        came = {route: _came(before.get(route, 0), use.ended) for route, use in seen.items()}
+        return {route: came[route] for route, use in seen.items() if came[route] or use.open}
 
     async def _write(self, routes: list[Route], *, for_both: bool) -> None:
         """Make the addresses current: for this configuration, or also for the one that is about to go."""
@@ -147,7 +143,8 @@ class Use:
 
 def uses(metrics: str, routes: list[Route]) -> dict[str, Use]:
     """Pure: how much each route is used, from Caddy's metrics. Whom basic auth refused does not use it."""
-    samples = [sample for family in text_string_to_metric_families(metrics) for sample in family.samples]
+    asked = "".join(line for line in metrics.splitlines(keepends=True) if line.startswith((_ENDED, _OPEN)))
+    samples = [sample for family in text_string_to_metric_families(asked) for sample in family.samples]
     return {
         route.id: Use(
             ended=sum(
@@ -161,6 +158,10 @@ def uses(metrics: str, routes: list[Route]) -> dict[str, Use]:
         )
         for route in routes
     }
+
+
+def _came(before: float, ended: float) -> int:
+    return int(ended - before if ended >= before else ended)
 
 
 def _of(route: Route, sample: Sample) -> bool:

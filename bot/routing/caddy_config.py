@@ -87,11 +87,12 @@ def apps(routes: list[Route], serving: Serving) -> dict[str, Any]:
         }
         for name, theirs in sorted(ported.items())
     }
-    http: dict[str, Any] = {"servers": servers | (_names(named, serving) if named else {})}
+    http: dict[str, Any] = {
+        "servers": servers | (_names(named, serving) if named else {}),
+        "metrics": {"per_host": True},
+    }
     if named:
         http |= {"http_port": serving.http_port, "https_port": serving.https_port}
-    if any(route.watched for route in routes):
-        http["metrics"] = {"per_host": True}
     return {"http": http, **(_tls(serving) if named and serving.tls != "off" else {})}
 
 

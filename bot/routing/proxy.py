@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
 from bot.routing.upstreams import is_dialed
@@ -28,7 +27,6 @@ class Route:
     path: str = ""  # it, and what is below it; the longest of a host's decides
     headers: tuple[tuple[str, str], ...] = ()  # added to every answer
     users: tuple[tuple[str, str], ...] = ()  # of basic auth: name and bcrypt hash; everybody if empty
-    watched: bool = False  # whether somebody asks for its last request
 
     def takes(self, other: Route) -> bool:
         """Whether both are known by one name."""
@@ -53,10 +51,10 @@ class Proxy(Protocol):
     async def check(self) -> str:
         """What it is, for people. Raises ProxyDown."""
 
-    async def last_requests(self) -> dict[str, datetime]:
-        """When watched routes were last seen being used, by route. What it can't tell is left out.
+    async def requests(self) -> dict[str, int]:
+        """How many came since the last look, by route; 0 where one is still being answered.
 
-        Raises ProxyDown.
+        Of routes of one name the first one has all. What it can't tell is left out. Raises ProxyDown.
         """
 
 
@@ -71,5 +69,5 @@ class Direct:
     async def check(self) -> str:
         return "none (each environment has a port of its own; deploys have a downtime)"
 
-    async def last_requests(self) -> dict[str, datetime]:
+    async def requests(self) -> dict[str, int]:
         return {}

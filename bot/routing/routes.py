@@ -80,7 +80,6 @@ class Routes:
             path=way.path,
             headers=tuple(sorted((place.setting("headers") or {}).items())),
             users=users,
-            watched=bool(place.setting("sleep")),
         )
 
     def url(self, place: Place, routes: Sequence[Route]) -> str:

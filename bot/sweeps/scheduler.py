@@ -14,6 +14,7 @@ from bot.fleet import usage
 from bot.github.forge import GitHub
 from bot.metrics.instruments import Instruments
 from bot.reports.reporter import Reporter
+from bot.routing import visits
 from bot.routing.proxy import Proxy
 from bot.store.database import Store
 from bot.store.logs import LogStore
@@ -75,6 +76,7 @@ async def sweeping(
         ),
         "outputs": (retention.EVERY, lambda: retention.outputs(store, outputs, settings.output_days)),
         "usage": (usage.EVERY, lambda: usage.sweep(store)),
+        "visits": (visits.EVERY, lambda: visits.sweep(store)),
         "reports": (_REPORTS, reporter.send_due),
         "previews": (previews.EVERY, lambda: previews.sweep(store, settings)),
         "lost releases": (lost_releases.EVERY, lambda: lost_releases.sweep(store, queue, settings)),

@@ -32,7 +32,7 @@ class PrintedQuery(Query):
     follow: Annotated[Word | None, Field(description="as events, as `Accept: text/event-stream` does")] = None
 
 
-class UsageQuery(Query):
+class SinceQuery(Query):
     """How long back."""
 
     since: Since = None
@@ -66,6 +66,19 @@ class UsageShown(Shown):
     containers: list[ContainerUse]
 
 
+class Hour(Shown):
+    """Requests that the proxy answered in an hour, for all processes of an environment."""
+
+    at: Annotated[datetime, Field(description="when the hour begins")]
+    requests: int
+
+
+class VisitsShown(Shown):
+    """How often an environment was asked for; an hour without a request is left out."""
+
+    hours: list[Hour]
+
+
 @dataclass(frozen=True)
 class RunningApi:
     """The operations."""
@@ -74,9 +87,11 @@ class RunningApi:
 
     def operations(self) -> list[Operation]:
         lines, used = "What its containers print", "What its containers use"
+        read, asked = reads(Of.ENVIRONMENT), "How often it is asked for"
         return [
             Operation("GET", f"{_AT}/logs", PRINTED, lines, self.logs, str, PrintedQuery, media=_MEDIA),
-            Operation("GET", f"{_AT}/usage", reads(Of.ENVIRONMENT), used, self.usage, UsageShown, UsageQuery),
+            Operation("GET", f"{_AT}/usage", read, used, self.usage, UsageShown, SinceQuery),
+            Operation("GET", f"{_AT}/visits", read, asked, self.visits, VisitsShown, SinceQuery),
         ]
 
     async def logs(self, call: Call) -> Response:
@@ -84,3 +99,6 @@ class RunningApi:
 
     async def usage(self, call: Call) -> UsageShown:
         return UsageShown.model_validate(await self.runtime.usage(call.request))
+
+    async def visits(self, call: Call) -> VisitsShown:
+        return VisitsShown.model_validate(await self.runtime.visits(call.request))

@@ -23,7 +23,7 @@ from workers.contract.messages import VERSION
 
 ROOT = Path(__file__).parents[2]
 # The first one of this contract. Who raises its version names a later one.
-OLDER = "e50c8fb932c96981e699e506e1a089f3edf0e72d"
+OLDER = "67b2c20419dd04b460b627b2c2971efab90b4e05"
 
 
 def of_the_older_commit(source: Path) -> None:

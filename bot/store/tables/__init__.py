@@ -25,6 +25,7 @@ from bot.store.tables.running import (
     TaskRow,
     TcpPort,
     UsageRow,
+    VisitsRow,
 )
 from bot.store.tables.telling import (
     Approval,
@@ -99,6 +100,7 @@ __all__ = [
     "TokenRow",
     "Trouble",
     "UsageRow",
+    "VisitsRow",
     "Wanted",
     "Webhook",
     "WorkerRow",

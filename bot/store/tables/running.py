@@ -147,6 +147,17 @@ class UsageRow(SQLModel, table=True):
     restarts: int = Field(description="all of them by then")
 
 
+class VisitsRow(SQLModel, table=True):
+    """How many requests for an environment the proxy answered in an hour; none, no row."""
+
+    __tablename__ = "visits"
+    __table_args__ = (Index("visits_by_time", "at"),)
+
+    environment_id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    at: datetime = Field(primary_key=True, sa_type=Moment, description="when the hour begins")
+    requests: int = Field(sa_type=BigInteger)
+
+
 class ServiceRow(SQLModel, table=True):
     """A service of an environment: what is kept of it, and how its container is, as its worker last said."""
 

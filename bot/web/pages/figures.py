@@ -1,16 +1,19 @@
-"""Pure: what containers used, as numbers and as lines that are drawn."""
+"""Pure: what containers used and how often they were asked for, as numbers and as what is drawn."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from bot.store.tables import UsageRow
+from bot.routing.visits import HOUR, begin
+from bot.store.tables import UsageRow, VisitsRow
+from bot.web.pages.pace import Chart, chart
 
 WIDTH, HEIGHT = 240, 36
+DAY = timedelta(days=1)
 _FRESH = 180.0  # seconds after which a number is none of now any more
 
 
@@ -60,6 +63,20 @@ def drawn(rows: Sequence[UsageRow], since: datetime, until: datetime) -> list[Dr
     for row in rows:
         processes[row.process].append(row)
     return [_process(name, mine, since, until) for name, mine in sorted(processes.items())]
+
+
+def visited(rows: Sequence[VisitsRow], until: datetime) -> Chart:
+    """The day that ends then, by the hour. `rows` may be of more."""
+    requests = {row.at: row.requests for row in rows}
+    hours = [begin(until) - back * HOUR for back in reversed(range(DAY // HOUR))]
+    values = [(f"{hour:%H:%M} UTC", float(requests.get(hour, 0))) for hour in hours]
+    return chart(
+        "Requests",
+        "hour",
+        values if any(value for _, value in values) else [],
+        lambda many: f"{many:,.0f}",
+        lambda many: f"{sum(many):,.0f} in a day, {many[-1]:,.0f} in this hour",
+    )
 
 
 def _process(name: str, rows: Sequence[UsageRow], since: datetime, until: datetime) -> Drawn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlmodel import col, select
@@ -18,6 +18,7 @@ from bot.decisions.deploying import earlier
 from bot.fleet import usage
 from bot.jobs import backups
 from bot.jobs import tasks as task_jobs
+from bot.routing import visits
 from bot.store.database import Store
 from bot.store.tables import Environment, Pull, Release, ReleaseState, ServiceRow, Wanted
 from bot.web import approvals, tasks
@@ -25,6 +26,7 @@ from bot.web.access import TOO_LARGE, number
 from bot.web.guard import right, who
 from bot.web.pages import figures, places
 from bot.web.pages.changes import Change, between
+from bot.web.pages.pace import Chart
 from bot.web.pages.places import Place
 from bot.web.pages.render import Pages, person
 from bot.web.pages.runtime import Runtime
@@ -108,10 +110,18 @@ class PlacePage:
             wrong=wrong,
             depot=bool(self.settings.service_backups),
             used=figures.drawn(await usage.of(self.store, asked, since), since, until),
+            visits=await self._visits(place, until),
             output=await self.runtime.shown(asked) if right(request) >= Right.DEPLOY else None,
             shell=self.settings.exec and right(request) >= Right.ADMIN,
             **values,
         )
+
+    async def _visits(self, place: Place, until: datetime) -> Chart | None:
+        """None where nobody can see them: nothing is live, or there is no proxy."""
+        if place.live is None or self.settings.proxy == "none":
+            return None
+        hours = await visits.of(self.store, place.environment.id or 0, until - figures.DAY)
+        return figures.visited(hours, until)
 
     async def changes(self, request: Request) -> Response:
         """What changed from one release to another, any two of them."""

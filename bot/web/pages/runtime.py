@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from bot.fleet import usage
 from bot.log_drains.wanted import OWN
+from bot.routing import visits
 from bot.store.database import Store
 from bot.store.outputs import Kept, Outputs, Wanted
 from bot.store.tables import Environment, LogDrainRow
@@ -36,7 +37,7 @@ SHOWN = 60  # lines on an environment's own page
 _LINES, _MOST = 1000, 10_000
 _LOOK = 1.0  # seconds between two looks at what other bots may have written
 _BEAT = 15.0  # seconds of silence, after which a comment says that the line is open
-_SPAN = "1h"
+_SPAN, _DAY = "1h", "1d"
 _FIRST = datetime.fromtimestamp(0, UTC)
 _BILLION = 1_000_000_000
 _PLAIN = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -90,6 +91,13 @@ class Runtime:
         environment = await self._environment(request)
         rows = await usage.of(self.store, environment, _moment(request.query_params.get("since") or _SPAN))
         return figures.told(rows)
+
+    async def visits(self, request: Request) -> dict[str, Any]:
+        """How often it was asked for in each hour since `?since=` (a day), oldest first."""
+        environment = await self._environment(request)
+        since = _moment(request.query_params.get("since") or _DAY)
+        rows = await visits.of(self.store, environment, since)
+        return {"hours": [row.model_dump(include={"at", "requests"}) for row in rows]}
 
     async def page(self, request: Request) -> Response:
         """Lines to read and to search, without a script too."""

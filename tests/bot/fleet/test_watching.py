@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -76,7 +76,7 @@ class Signpost:
     async def check(self) -> str:
         return "a signpost"
 
-    async def last_requests(self) -> dict[str, datetime]:
+    async def requests(self) -> dict[str, int]:
         return {}
 
 

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sqlmodel import select
 
 from bot.intake.receiver import Receiver
 from bot.jobs.specs import release_name
+from bot.routing import visits
 from bot.routing.caddy import Caddy, admin
 from bot.routing.caddy_config import ASKING, Serving
 from bot.routing.caddy_process import CaddyProcess
@@ -367,22 +369,44 @@ async def test_an_environment_that_rests_shows_a_page_and_one_that_sleeps_is_wok
             await world.visit("pr-7.test")
 
 
-async def test_the_last_request_of_an_environment_that_may_sleep_is_known(world: World) -> None:
+async def test_how_often_an_environment_is_asked_for_is_known_and_when_last(world: World) -> None:
     preview, production = await world.environment("pr-7"), await world.environment("production")
+    since = now() - timedelta(hours=1)
+
+    async def visited(environment: Environment) -> int:
+        return sum(hour.requests for hour in await visits.of(world.store, environment.id or 0, since))
+
     async with container("page") as page:
         await world.ready(preview, page, sleep="10m")
-        await world.ready(production, page)
         await requests.sweep(world.store, world.proxy)
         assert (await world.look(preview)).requested_at is None
 
+        await world.ready(production, page)  # a new configuration: Caddy counts anew
         await world.visit("production.shop.test")
         await requests.sweep(world.store, world.proxy)
         assert (await world.look(preview)).requested_at is None
-        await world.visit("pr-7.shop.test")
+        assert (await visited(preview), await visited(production)) == (0, 1)
+        for host in ("pr-7.shop.test", "pr-7.shop.test", "production.shop.test", "nobody.shop.test"):
+            await world.visit(host)
         await requests.sweep(world.store, world.proxy)
 
     assert (await world.look(preview)).requested_at is not None
-    assert (await world.look(production)).requested_at is None
+    assert (await visited(preview), await visited(production)) == (2, 2)
+
+
+async def test_visits_are_added_up_by_the_hour_and_forgotten_after_a_month(world: World) -> None:
+    production, preview = await world.environment("production"), await world.environment("pr-7")
+    shop, other, at = production.id or 0, preview.id or 0, now()
+    for when, seen in ((at, {shop: 2, other: 0}), (at - timedelta(days=31), {shop: 4}), (at, {shop: 3})):
+        await visits.add(world.store, seen, when)
+
+    hours = await visits.of(world.store, shop, at - timedelta(days=60))
+    assert [hour.requests for hour in hours] == [4, 5]
+    assert hours[1].at == visits.begin(at)
+    await visits.sweep(world.store)
+    assert [hour.requests for hour in await visits.of(world.store, shop, at - timedelta(days=60))] == [5]
+    assert await visits.of(world.store, other, at) == []
+    assert (await world.look(preview)).requested_at == at, "one that is still answered is a visit"
 
 
 async def test_the_bot_knows_for_which_names_certificates_may_be(world: World) -> None:

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bot.cli import app
+from bot.routing import visits
 from bot.store.database import Store
 from bot.store.outputs import Outputs, Said, Wanted
 from bot.store.tables import JobState, Release, ReleaseState, UsageRow
@@ -215,6 +216,22 @@ async def test_what_is_used_is_told_as_numbers_and_drawn(
     page = (await scene.get(f"/environments/{release.environment_id}")).text
     assert "<polyline points=" in page
     assert "0.50" in page
+
+
+async def test_visits_are_told_by_the_hour_and_drawn(scene: Scene, release: Release, store: Store) -> None:
+    where, at = f"/environments/{release.environment_id}", now()
+    await scene.sign_in()
+    assert "Nobody asked for it in the last day" in (await scene.get(where)).text
+
+    await visits.add(store, {release.environment_id: 1200}, at)
+    await visits.add(store, {release.environment_id: 5}, at - timedelta(days=2))
+
+    assert "1,200 in a day" in (await scene.get(where)).text
+    told = (await scene.http.get(f"/api/v1{where}/visits")).json()
+    assert told == {"hours": [{"at": f"{visits.begin(at):%Y-%m-%dT%H}:00:00Z", "requests": 1200}]}
+    longer = (await scene.http.get(f"/api/v1{where}/visits?since=3d")).json()
+    assert [hour["requests"] for hour in longer["hours"]] == [5, 1200]
+    assert (await scene.http.get(f"/api/v1{where}/visits?since=x")).status_code == 422
 
 
 @pytest.mark.usefixtures("printed")
