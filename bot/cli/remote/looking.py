@@ -79,7 +79,7 @@ def env(
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """The environments of a repository; or one, with the releases that one may go back to."""
+    """The environments of a repository; or one, with its visits and the releases that one may go back to."""
     bot = Bot.of(url)
     if name is None:
         one = None if everywhere else repo or checkout.here().repository or None
@@ -87,10 +87,14 @@ def env(
         return showing.as_json(places) if json else _places(bot, places)
     place = found_place(bot, checkout.wanted(repo), name)
     releases = bot.get(f"/environments/{place['id']}/releases")
+    hours = bot.get(f"/environments/{place['id']}/visits")["hours"]
     if json:
-        return showing.as_json({**place, "releases": releases})
+        return showing.as_json({**place, "releases": releases, "visits": hours})
     _places(bot, [place])
     typer.echo()
+    if place["requested_at"]:
+        requests = sum(hour["requests"] for hour in hours)
+        typer.echo(f"{requests:,} requests in a day, the last {showing.ago(place['requested_at'])} ago\n")
     rows = [
         (
             str(one["id"]),
