@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from bot.routing.visits import begin
 from bot.store.tables import (
     AttemptRow,
     BackupRow,
@@ -26,6 +27,8 @@ from bot.store.tables import (
     Repository,
     ServiceRow,
     StepRow,
+    UsageRow,
+    VisitsRow,
     Wanted,
     Webhook,
     WorkerRow,
@@ -47,7 +50,7 @@ def before(**since: float) -> datetime:
 async def places(session: AsyncSession, first: Job, second: Job) -> None:
     """Production with two releases, by these deploys; staging, which is ill and locked; a preview asleep."""
     named: tuple[tuple[int, str, Columns], ...] = (
-        (1, "production", {}),
+        (1, "production", {"requested_at": before(seconds=20)}),
         (2, "staging", {}),
         (3, "pr-41", {"pull_number": 41, "asleep": True}),
     )
@@ -69,6 +72,7 @@ async def places(session: AsyncSession, first: Job, second: Job) -> None:
         session.add(row)
     session.add(Lock(repository_id=REPOSITORY, environment="staging", owner="grace", reason="a demo at noon"))
     _data(session)
+    _seen(session)
     _wanted(session)
 
 
@@ -80,6 +84,18 @@ def _data(session: AsyncSession) -> None:
     row: Columns = {"repository_id": REPOSITORY, "environment": "production", "service": "db"}
     size: Columns = {"size": 84_200_000, "dumped": 1, "name": "x", "sha256": "0" * 64, "job_id": "2-1"}
     session.add(BackupRow(**row, **size, begun_at=before(hours=9), created_at=before(hours=9)))
+
+
+def _seen(session: AsyncSession) -> None:
+    """How often production was asked for, and what it used."""
+    for hours, requests in ((0, 1204), (3, 310), (5, 98), (9, 2), (40, 77)):
+        session.add(VisitsRow(environment_id=1, at=begin(before(hours=hours)), requests=requests))
+    for minutes in range(1, 40):
+        memory: Columns = {"memory": (90 + minutes) << 20, "memory_limit": 512 << 20}
+        row: Columns = {"container": "blacktree-shop-production-2-web-1", "process": "web", "release_id": 2}
+        flow: Columns = {"received": 60_000, "sent": 900_000, "restarts": 0}
+        span: Columns = {"span": 60, "at": before(minutes=minutes), "seconds": 60, "cpu": 6.0 + minutes % 7}
+        session.add(UsageRow(environment_id=1, **row, **span, **memory, **flow))
 
 
 def _wanted(session: AsyncSession) -> None:
