@@ -26,7 +26,7 @@ from bot.routing.caddy_config import Serving
 from bot.routing.proxy import ProxyDown
 from config.errors import ConfigError
 
-_START = 10.0  # seconds for its admin API to answer
+_START = 30.0  # seconds for its admin API to answer, also where all of a machine starts at once
 _STOP = 10.0
 _RESTART = 1.0
 _LONGEST = 107  # bytes of a socket's path: unix(7)
@@ -108,11 +108,17 @@ class CaddyProcess:
             )
         self._pid = self._process.pid
         await asyncio.to_thread(_write, self._notes, json.dumps({"pid": self._pid}))
-        async with asyncio.timeout(_START):
-            while not await self._answers():
-                if self._process.returncode is not None:
-                    raise ConfigError(f"Caddy did not start: see {self._folder / 'start.log'}")
-                await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(_START):
+                while not await self._answers():
+                    if self._process.returncode is not None:
+                        raise ConfigError(f"Caddy did not start: see {self._folder / 'start.log'}")
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            await self._stop()
+            raise ConfigError(
+                f"Caddy does not answer in {_START:g} s: see {self._folder / 'start.log'}"
+            ) from None
         log.info("caddy started", pid=self._pid)
 
     async def _keep(self) -> None:
@@ -124,7 +130,7 @@ class CaddyProcess:
                 while await self._answers():  # noqa: ASYNC110 (a process that is not our child)
                     await asyncio.sleep(_RESTART)
             log.error("caddy ended and is started again", pid=self._pid)
-            with suppress(ConfigError, TimeoutError):
+            with suppress(ConfigError):
                 await self._start()
             await asyncio.sleep(_RESTART)
 
