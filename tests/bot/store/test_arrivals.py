@@ -177,12 +177,12 @@ async def test_a_file_that_is_gone_keeps_nothing(tmp_path: Path) -> None:
 async def test_a_store_that_does_not_answer_is_waited_for_no_longer_than_github_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.store.arrivals._WAIT", 0.2)
     file = tmp_path / "blacktree.db"
     async with Store.opened(f"sqlite:///{file}") as store:
         other = sqlite3.connect(file, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(NotKept, match="longer than"):
+        with monkeypatch.context() as impatient, pytest.raises(NotKept, match="longer than"):
+            impatient.setattr("bot.store.arrivals._WAIT", 0.2)
             await store.keep(arrival("guid-1"))
         other.rollback()
         other.close()
