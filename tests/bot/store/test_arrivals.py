@@ -181,9 +181,10 @@ async def test_a_store_that_does_not_answer_is_waited_for_no_longer_than_github_
     async with Store.opened(f"sqlite:///{file}") as store:
         other = sqlite3.connect(file, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with monkeypatch.context() as impatient, pytest.raises(NotKept, match="longer than"):
+        with monkeypatch.context() as impatient:
             impatient.setattr("bot.store.arrivals._WAIT", 0.2)
-            await store.keep(arrival("guid-1"))
+            with pytest.raises(NotKept, match="longer than"):
+                await store.keep(arrival("guid-1"))
         other.rollback()
         other.close()
 
