@@ -32,6 +32,8 @@ def _nobody_is_late() -> Iterator[None]:
         patched.setattr("bot.routing.caddy._TIMEOUT", 60.0)
         patched.setattr("bot.store.arrivals._WAIT", 60.0)
         patched.setattr("bot.web.metrics._PATIENCE", 60.0)
+        patched.setattr("bot.web.outcomes._PATIENCE", 50.0)
+        patched.setattr("bot.cli.remote.asking._SECONDS", 60.0)
         yield
 
 
