@@ -156,7 +156,7 @@ class Talk:
             return list((await session.exec(wanted)).all())
 
     async def _until(self, look: Callable[[], Awaitable[bool]]) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(30):
             while not await look():  # noqa: ASYNC110 (the store of another connection tells nobody)
                 await asyncio.sleep(0.05)
 
@@ -189,7 +189,5 @@ async def talking(
     ):
         github.app.hook_url = f"{url}/webhooks/github"
         bearer = {"authorization": f"Bearer {api_token.found(settings)}"}
-        async with httpx2.AsyncClient(
-            verify=trusted(), base_url=f"{url}/api/v1", headers=bearer, timeout=60
-        ) as api:
+        async with httpx2.AsyncClient(verify=trusted(), base_url=f"{url}/api/v1", headers=bearer) as api:
             yield Talk(github, shop, ada, work, store, await work.head(), queue, api, settings.data_dir)
