@@ -138,7 +138,9 @@ async def test_a_connection_that_was_cut_is_made_again(postgres: Postgres) -> No
     async with Store.opened(postgres.create_database("bot_test_arrivals")) as store:
         await store.keep(arrival("before"))
         async with store.transaction() as session:
-            theirs = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            theirs = (
+                "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            )
             here = f"{theirs} AND datname = current_database()"
             await (await session.connection()).execute(text(here))
 

@@ -106,7 +106,8 @@ async def test_whose_connection_was_cut_hears_again_and_looks_at_what_it_missed(
             changed.clear()
             async with there.transaction() as session:
                 theirs = (
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                    "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
+                    " WHERE pid <> pg_backend_pid()"
                 )
                 listens = f"{theirs} AND datname = current_database() AND query LIKE 'LISTEN%'"
                 await (await session.connection()).execute(text(listens))
