@@ -31,6 +31,7 @@ def _nobody_is_late() -> Iterator[None]:
         patched.setattr("bot.routing.caddy_process._START", 60.0)
         patched.setattr("bot.routing.caddy._TIMEOUT", 60.0)
         patched.setattr("bot.store.arrivals._WAIT", 60.0)
+        patched.setattr("bot.store.database._CONNECT", 30)
         patched.setattr("bot.web.metrics._PATIENCE", 60.0)
         patched.setattr("bot.web.outcomes._PATIENCE", 50.0)
         patched.setattr("bot.cli.remote.asking._SECONDS", 60.0)
