@@ -40,6 +40,12 @@ SCROLLS = """new Promise((done) => {
   };
   requestAnimationFrame(frame);
 })"""
+# Says so whenever something changed; is done when it is connected, since what was before is not told.
+LISTENS = """new Promise((done) => {
+  const news = new EventSource("/events");
+  news.addEventListener("changed", () => console.log("told"));
+  news.onopen = () => done();
+})"""
 SHOTS = os.environ.get("BLACKTREE_TEST_SHOTS", "")  # a folder, if somebody wants pictures of the pages
 
 
@@ -337,9 +343,7 @@ async def test_what_happens_while_an_answer_is_on_its_way_is_shown_too(
         await seen.page.goto(scene.url)
         await answered.wait()
         async with seen.page.expect_event("console", lambda said: said.text == "told"):
-            await seen.page.evaluate(
-                "new EventSource('/events').addEventListener('changed', () => console.log('told'))"
-            )
+            await seen.page.evaluate(LISTENS)
             await ends(scene, here.running, "the disk is full")
         done.set()
 
