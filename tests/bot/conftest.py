@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,20 @@ from workers.contract.messages import Kind
 
 OLD, NEW = "1" * 40, "2" * 40
 REPOSITORY = 7
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobody_is_late() -> Iterator[None]:
+    """Whom the bot waits for some seconds alone is held up for longer by all that is tested beside it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("bot.routing.caddy_process._START", 60.0)
+        patched.setattr("bot.routing.caddy._TIMEOUT", 60.0)
+        patched.setattr("bot.store.arrivals._WAIT", 60.0)
+        patched.setattr("bot.store.database._CONNECT", 30)
+        patched.setattr("bot.web.metrics._PATIENCE", 60.0)
+        patched.setattr("bot.web.outcomes._PATIENCE", 50.0)
+        patched.setattr("bot.cli.remote.asking._SECONDS", 60.0)
+        yield
 
 
 @pytest.fixture(scope="session")

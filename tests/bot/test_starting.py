@@ -40,7 +40,7 @@ async def test_a_part_that_breaks_in_a_task_group_is_started_again(
             group.create_task(breaks())
 
     async with main._owned(main._steadily("work", work)):
-        await asyncio.wait_for(again.wait(), 5)
+        await asyncio.wait_for(again.wait(), 30)
 
 
 async def test_a_part_that_breaks_while_it_is_ended_ends() -> None:
@@ -53,7 +53,7 @@ async def test_a_part_that_breaks_while_it_is_ended_ends() -> None:
         finally:
             raise AWAY
 
-    async with asyncio.timeout(5), main._owned(main._steadily("work", work)):
+    async with asyncio.timeout(30), main._owned(main._steadily("work", work)):
         await begun.wait()
 
 

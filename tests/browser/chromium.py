@@ -24,7 +24,7 @@ PHONE = {"width": 375, "height": 812}
 DESK = {"width": 1280, "height": 900}
 # Another test made a network: at that Chromium gives up what it is loading, and loads it again.
 _OF_THE_MACHINE = "net::ERR_NETWORK_CHANGED"
-_PATIENCE = 60_000  # milliseconds: a page asks a slow machine for news every 30 s
+_PATIENCE = 90_000  # milliseconds: a page asks a slow machine for news every 30 s
 
 
 @dataclass
@@ -81,7 +81,9 @@ async def browser() -> AsyncIterator[Browser]:
     assert program, "there is no Chromium: run tests/machine/install chromium"
     expect.set_options(timeout=_PATIENCE)
     async with async_playwright() as playwright:
-        opened = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        opened = await playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox"], timeout=2 * _PATIENCE
+        )
         try:
             yield opened
         finally:
@@ -92,6 +94,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def window(opened: Browser, **options: Any) -> AsyncIterator[Window]:
     """A window of its own, with its own cookies."""
     context = await opened.new_context(**{"viewport": DESK, **options})
+    context.set_default_timeout(_PATIENCE)
     page = await context.new_page()
     found = Window(page, context)
 

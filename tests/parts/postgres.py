@@ -51,7 +51,7 @@ class Postgres(Part):
         """As after a failover: connections to the database are cut, and new ones take no changes."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             self._set_read_only(connection, name, "on")
-            ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+            ended = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = %s"
             connection.execute(ended, (name,))
 
     def writes_again(self, name: str) -> None:

@@ -40,7 +40,7 @@ async def app(name: str) -> AsyncIterator[str]:
     port = free_port()
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.parts.app", str(port), name)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await answers(port):  # noqa: ASYNC110 (a process that tells nobody)
                 await asyncio.sleep(0.05)
         yield f"127.0.0.1:{port}"
@@ -69,14 +69,16 @@ async def switch(proxy: Proxy, first: str, second: str, times: int) -> Told:
     await proxy.apply(to(first))
     url = f"http://127.0.0.1:{port}"
     async with AsyncExitStack() as stack, httpx2.AsyncClient(verify=trusted(), timeout=60) as http:
-        socket = await stack.enter_async_context(connect(f"ws://127.0.0.1:{port}/echo"))
+        socket = await stack.enter_async_context(connect(f"ws://127.0.0.1:{port}/echo", open_timeout=60))
         tools = {
             "wrk": await stack.enter_async_context(load.wrk(url)),
             "hey": await stack.enter_async_context(load.hey(url)),
             "hey without keep-alive": await stack.enter_async_context(load.hey(url, keep_alive=False)),
         }
         async with asyncio.TaskGroup() as group:
-            downloads = [group.create_task(_text(http, f"{url}/download"))]
+            begun = asyncio.Event()
+            downloads = [group.create_task(_text(http, f"{url}/download", begun))]
+            await begun.wait()
             slow = []
             echoes = []
             for number in range(times):
@@ -94,7 +96,11 @@ async def switch(proxy: Proxy, first: str, second: str, times: int) -> Told:
     )
 
 
-async def _text(http: httpx2.AsyncClient, url: str) -> str:
-    answer = await http.get(url)
+async def _text(http: httpx2.AsyncClient, url: str, begun: asyncio.Event | None = None) -> str:
+    """All of an answer; `begun` is set when its head is there."""
+    async with http.stream("GET", url) as answer:
+        if begun is not None:
+            begun.set()
+        await answer.aread()
     answer.raise_for_status()
     return answer.text

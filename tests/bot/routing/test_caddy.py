@@ -64,7 +64,7 @@ async def container(text: str) -> AsyncIterator[str]:
 
 
 async def visit(port: int) -> str | None:
-    async with httpx2.AsyncClient(trust_env=False) as http:
+    async with httpx2.AsyncClient(trust_env=False, timeout=60) as http:
         try:
             return (await http.get(f"http://{BIND}:{port}/")).text
         except httpx2.ConnectError:
@@ -73,7 +73,7 @@ async def visit(port: int) -> str | None:
 
 async def applied(proxy: Proxy, routes: list[Route]) -> None:
     """Apply as the bot does: until the proxy, which may just be started again, takes it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await proxy.apply(routes)
@@ -114,7 +114,7 @@ def served(port: int) -> dict[str, Any]:
 
 
 async def gone(number: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while _runs(number):  # noqa: ASYNC110 (a process tells nobody)
             await asyncio.sleep(0.02)
 
@@ -239,7 +239,7 @@ async def test_a_killed_caddy_is_started_again_with_its_routes(
         os.kill(before, signal.SIGKILL)
         await gone(before)
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await visit(port) != "page":  # noqa: ASYNC110 (nobody tells it anything)
                 await asyncio.sleep(0.05)
 
@@ -337,7 +337,7 @@ async def test_a_caddy_that_an_older_bot_left_at_a_port_is_ended_and_another_tak
         stderr=asyncio.subprocess.DEVNULL,
     )
     (folder / "process.json").write_text(json.dumps({"pid": old.pid, "admin_url": "http://127.0.0.1:1"}))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await visit(port) != "old":
             assert old.returncode is None, "it ended by itself"
             await asyncio.sleep(0.05)
@@ -386,7 +386,7 @@ async def test_host_names_have_https_users_headers_and_websockets(
         trust = await trusted(folder)
 
         async def ask(host: str, path: str = "/", **how: Any) -> httpx2.Response:
-            async with httpx2.AsyncClient(verify=trust) as client:
+            async with httpx2.AsyncClient(verify=trust, timeout=60) as client:
                 return await client.get(
                     f"https://{BIND}:{https}{path}",
                     headers={"host": how.pop("named", f"{host}:{https}")},
@@ -394,7 +394,7 @@ async def test_host_names_have_https_users_headers_and_websockets(
                     **how,
                 )
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (await certified(https, trust, "a.test") and await certified(https, trust, "b.test")):  # noqa: ASYNC110 (Caddy tells nobody when it has its certificates)
                 await asyncio.sleep(0.05)
         open_to_all = await ask("a.test")
@@ -405,7 +405,7 @@ async def test_host_names_have_https_users_headers_and_websockets(
         assert (await ask("a.test", named="b.test")).status_code == 421
         assert "x-forwarded-proto: https" in (await ask("a.test", "/headers")).text
 
-        async with httpx2.AsyncClient() as client:
+        async with httpx2.AsyncClient(timeout=60) as client:
             plain = await client.get(f"http://{BIND}:{http}/x?y=1", headers={"host": f"a.test:{http}"})
             unknown = await client.get(f"http://{BIND}:{http}/", headers={"host": "nobody.test"})
         assert (plain.status_code, plain.headers["location"]) == (308, f"https://a.test:{https}/x?y=1")
@@ -420,7 +420,9 @@ async def test_host_names_have_https_users_headers_and_websockets(
         assert await caddy.requests() == {"b": 3}
         assert await caddy.requests() == {}
 
-        async with connect(f"wss://a.test:{https}/echo", host=BIND, port=https, ssl=trust) as socket:
+        async with connect(
+            f"wss://a.test:{https}/echo", host=BIND, port=https, ssl=trust, open_timeout=60
+        ) as socket:
             await socket.send("hello")
             assert await socket.recv() == "shop: hello"
         assert "lovelace" not in "".join(
@@ -431,7 +433,7 @@ async def test_host_names_have_https_users_headers_and_websockets(
 async def trusted(folder: Path) -> ssl.SSLContext:
     """What trusts this Caddy's own authority, and nobody else."""
     root = folder / "caddy" / "pki" / "authorities" / "local" / "root.crt"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not root.exists() or "END" not in root.read_text():  # noqa: ASYNC110 (a file tells nobody)
             await asyncio.sleep(0.05)
     return ssl.create_default_context(cafile=str(root))
@@ -474,7 +476,7 @@ async def test_a_certificate_on_demand_is_for_names_that_the_bot_knows(
         trust = await trusted(folder)
 
         async def ask(host: str) -> str:
-            async with httpx2.AsyncClient(verify=trust) as client:
+            async with httpx2.AsyncClient(verify=trust, timeout=60) as client:
                 url, named = f"https://{BIND}:{https}/", {"host": f"{host}:{https}"}
                 return (await client.get(url, headers=named, extensions={"sni_hostname": host})).text
 

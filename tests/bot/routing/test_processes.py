@@ -55,7 +55,7 @@ async def get(world: World, host: str, path: str, *, there: bool = True) -> str:
     Just after Caddy was told of a host name its listener of before may still take a connection.
     """
     url = f"http://{BIND}:{world.settings.proxy_http_port}{path}"
-    async with httpx2.AsyncClient() as http, asyncio.timeout(20):
+    async with httpx2.AsyncClient(timeout=60) as http, asyncio.timeout(60):
         while True:
             said = (await http.get(url, headers={"host": host})).text
             if not there or NOTHING not in said:
@@ -105,7 +105,8 @@ async def test_switches_of_all_processes_lose_no_request_and_each_is_whole(
     port = free_port()
     async with AsyncExitStack() as stack:
         caddy = await stack.enter_async_context(CaddyProcess.running(tmp_path / "caddy", HERE))
-        http = await stack.enter_async_context(httpx2.AsyncClient(base_url=f"http://{BIND}:{port}"))
+        visitor = httpx2.AsyncClient(base_url=f"http://{BIND}:{port}", timeout=60)
+        http = await stack.enter_async_context(visitor)
         releases = []
         for name in ("one", "two"):
             web, api = [await stack.enter_async_context(container(name)) for _ in range(2)]
@@ -144,7 +145,7 @@ async def test_without_names_the_paths_of_one_port_lead_to_processes(world: Worl
 
         assert isinstance(answer, Switched), answer
         url = f"http://{BIND}:{(await world.look(place)).port}"
-        async with httpx2.AsyncClient() as http:
+        async with httpx2.AsyncClient(timeout=60) as http:
             assert [(await http.get(url + path)).text for path in ("/", "/api/x")] == ["web", "api"]
 
 

@@ -50,6 +50,14 @@ OTHER = 8
 KEY = b"a key of the proxy"
 
 
+def found(answer: httpx2.Response) -> bool:
+    return answer.status_code != 404
+
+
+def missing(answer: httpx2.Response) -> bool:
+    return not found(answer)
+
+
 @dataclass
 class World:
     """A bot with its store, its pages and its proxy, and a browser."""
@@ -107,10 +115,21 @@ class World:
         async with self.store.reading() as session:
             return await session.get_one(Environment, place.id)
 
-    async def visit(self, host: str, **how: Any) -> httpx2.Response:
-        async with httpx2.AsyncClient(verify=trusted()) as http:
-            url = f"http://{BIND}:{self.settings.proxy_http_port}/"
-            return await http.get(url, headers={"host": host}, **how)
+    async def visit(
+        self, host: str, wanted: Callable[[httpx2.Response], bool] = found, **how: Any
+    ) -> httpx2.Response:
+        """What a visitor is answered, once it is as `wanted`.
+
+        Just after Caddy was told of a host name its listener of before may still take a connection.
+        """
+        url = f"http://{BIND}:{self.settings.proxy_http_port}/"
+        async with asyncio.timeout(60):
+            while True:
+                async with httpx2.AsyncClient(verify=trusted(), timeout=60) as http:
+                    answer = await http.get(url, headers={"host": host}, **how)
+                if wanted(answer):
+                    return answer
+                await asyncio.sleep(0.05)
 
 
 @pytest.fixture
@@ -218,7 +237,7 @@ async def test_a_release_has_its_files_name_headers_and_users_and_the_old_one_dr
 
         await world.secrets.set(REPOSITORY, "production", "ADAS", "lovelace")
         assert isinstance(await world.ready(shop, new, **own, drain=5), Switched)
-        assert (await world.visit("production.shop.test")).status_code == 404
+        assert (await world.visit("production.shop.test", missing)).status_code == 404
         assert (await world.visit("www.shop.test")).status_code == 401
         answer = await world.visit("www.shop.test", auth=("ada", "lovelace"))
         assert (answer.text, answer.headers["x-shop"]) == ("new", "1")
@@ -236,7 +255,10 @@ async def test_a_release_has_its_files_name_headers_and_users_and_the_old_one_dr
 
         await world.secrets.remove(REPOSITORY, "production", "ADAS")
         await world.router.restore()
-        assert (await world.visit("www.shop.test", auth=("ada", "lovelace"))).status_code == 401
+        nobody = await world.visit(
+            "www.shop.test", lambda answer: answer.status_code == 401, auth=("ada", "lovelace")
+        )
+        assert nobody.status_code == 401
 
 
 async def _config(world: World) -> Any:
@@ -300,7 +322,9 @@ async def test_who_took_a_name_before_it_was_anothers_gives_way_to_whom_it_belon
         assert (await world.visit("production.shop.test")).text == "thief", "nobody else wants it yet"
 
         assert isinstance(await world.ready(shop, page), Switched)
-        assert (await world.visit("production.shop.test")).text == "shop"
+        assert (
+            await world.visit("production.shop.test", lambda answer: answer.text == "shop")
+        ).text == "shop"
         await world.router.restore()
         assert (await world.visit("production.shop.test")).text == "shop"
 
@@ -366,7 +390,7 @@ async def test_an_environment_that_rests_shows_a_page_and_one_that_sleeps_is_wok
             (await session.get_one(Pull, (REPOSITORY, 7))).open = False
         await world.router.restore()
         with pytest.raises(httpx2.ConnectError):  # it was the only name
-            await world.visit("pr-7.test")
+            await world.visit("pr-7.test", lambda _: False)
 
 
 async def test_how_often_an_environment_is_asked_for_is_known_and_when_last(world: World) -> None:
@@ -387,7 +411,7 @@ async def test_how_often_an_environment_is_asked_for_is_known_and_when_last(worl
         assert (await world.look(preview)).requested_at is None
         assert (await visited(preview), await visited(production)) == (0, 1)
         for host in ("pr-7.shop.test", "pr-7.shop.test", "production.shop.test", "nobody.shop.test"):
-            await world.visit(host)
+            await world.visit(host, missing if host.startswith("nobody") else found)
         await requests.sweep(world.store, world.proxy)
 
     assert (await world.look(preview)).requested_at is not None
@@ -411,7 +435,7 @@ async def test_visits_are_added_up_by_the_hour_and_forgotten_after_a_month(world
 
 async def test_the_bot_knows_for_which_names_certificates_may_be(world: World) -> None:
     async with (
-        httpx2.AsyncClient(verify=trusted(), base_url=f"http://{world.bot}") as http,
+        httpx2.AsyncClient(verify=trusted(), base_url=f"http://{world.bot}", timeout=60) as http,
         container("page") as page,
     ):
         await world.ready(await world.environment("production"), page)
@@ -434,7 +458,7 @@ async def test_who_only_says_to_come_through_the_proxy_sees_no_page_and_wakes_no
     async with container("page") as page:
         await world.ready(place, page, sleep="10m")
         await world.set(place, asleep=True)
-        async with httpx2.AsyncClient(verify=trusted(), base_url=f"http://{world.bot}") as http:
+        async with httpx2.AsyncClient(verify=trusted(), base_url=f"http://{world.bot}", timeout=60) as http:
             route = f"environment-{place.id}"
             for wrong in ("", proof(b"another key", route), proof(KEY, "environment-99")):
                 named = {"X-Blacktree-Route": route, "X-Blacktree-Proof": wrong}
@@ -453,14 +477,18 @@ async def test_without_domains_each_environment_keeps_a_port_and_a_lost_proxy_is
     )
     world.__post_init__()
     shop = await world.environment("production")
-    async with container("old") as old, container("new") as new, httpx2.AsyncClient(verify=trusted()) as http:
+    async with (
+        container("old") as old,
+        container("new") as new,
+        httpx2.AsyncClient(verify=trusted(), timeout=60) as http,
+    ):
         switched = await world.ready(shop, old)
         assert isinstance(switched, Switched)
         assert (await http.get(switched.url)).text == "old"
         assert await world.ready(shop, new) == switched
         assert (await http.get(switched.url)).text == "new"
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await world.proxy.apply([])
             with pytest.raises(httpx2.ConnectError):
                 await http.get(switched.url)
@@ -539,5 +567,5 @@ async def test_an_address_of_before_that_is_none_leaves_its_environment_without_
             live = (await session.exec(select(Release).where(Release.environment_id == shop.id))).one()
             live.addresses = ["unix//var/run/docker.sock"]
         await world.router.restore()
-        assert (await world.visit("production.shop.test")).status_code == 404
+        assert (await world.visit("production.shop.test", missing)).status_code == 404
         assert (await world.visit("staging.shop.test")).text == "well"

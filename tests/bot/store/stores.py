@@ -110,7 +110,7 @@ def opened_by_a_newer_version(address: str, folder: Path) -> subprocess.Complete
     """What a Blacktree says that knows one revision more, and opens this store."""
     return subprocess.run(
         [sys.executable, "-c", _NEWER, address, str(folder / "newer")],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 
 

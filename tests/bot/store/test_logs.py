@@ -190,7 +190,7 @@ async def test_what_a_million_lines_leave_is_in_the_store(logs: FileLogs) -> Non
         async with LogSink(queue.tell, "1-1", 1, ["line 7"], 8 * 1024 * 1024).pumped() as sink:
             env = {"PATH": os.environ["PATH"]}
             await process.run(["seq", "-f", "line %.0f", "1000000"], env=env, output=sink.write)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not (tail := await logs.tail("1-1", 1, 1)).endswith("line 1000000\n"):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     finally:

@@ -75,7 +75,7 @@ class Village:
 
     async def somebody(self) -> Browser:
         """Somebody who is not signed in."""
-        http = await self.stack.enter_async_context(httpx2.AsyncClient(base_url=self.url, timeout=30))
+        http = await self.stack.enter_async_context(httpx2.AsyncClient(base_url=self.url, timeout=60))
         return Browser(http, self.url)
 
     async def arrives(self, browser: Browser, login: str, path: str = "/sign-in/github") -> httpx2.Response:

@@ -38,6 +38,7 @@ from workers.engine.docker import DockerEngine
 from workers.engine.engine import prefixed
 from workers.tools import Tools
 
+pytestmark = pytest.mark.timeout(600)
 WORKER = "oak-1"
 
 
@@ -86,7 +87,7 @@ async def heard(queue: MemoryQueue, shells: Shells) -> None:
 
 
 async def until(what: str, look: Callable[[], Any], wanted: bool = True) -> None:
-    for _ in range(600):
+    for _ in range(1200):
         if await look() is wanted:
             return
         await asyncio.sleep(0.05)
@@ -204,7 +205,7 @@ async def test_a_shell_is_as_one_here_and_nothing_of_it_stays(scene: Scene) -> N
         await there.types("\x03", "/ #")
         await there.types("echo alive-$((40+2))\n", "alive-42")
         os.write(there.ours, b"exit 7\n")
-        assert await asyncio.wait_for(there.process.wait(), 30) == 7
+        assert await asyncio.wait_for(there.process.wait(), 60) == 7
 
     data = os.urandom(700_000) + b"\r\n\x00\xff\x03\x04"
     pipes = await scene.piped("web", "--", "sh", "-c", "cat; echo oops >&2; exit 3")
@@ -226,6 +227,10 @@ async def test_a_shell_is_as_one_here_and_nothing_of_it_stays(scene: Scene) -> N
     await scene.until_runs("sleep 4242", runs=False)
     await scene.until_runs("yes", runs=False)
 
+    async def written() -> bool:
+        return any("ended" in row.what and row.what.endswith("left") for row in await scene.village.audit())
+
+    await until("the end of who left to be written down", written)
     rows = [row for row in await scene.village.audit() if "shell" in row.what]
     assert {(row.who, row.repository_id) for row in rows} == {("grace", scene.village.talk.repository.id)}
     said = "\n".join(row.what for row in rows)
@@ -241,7 +246,7 @@ async def until_size(there: Terminal, size: str) -> None:
     """The signal may come before the command here listens for it: then it is sent again."""
     for _ in range(10):
         with contextlib.suppress(AssertionError):
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(6):
                 return await there.types("stty size\n", size)
     raise AssertionError(there.shown)
 

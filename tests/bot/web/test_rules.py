@@ -84,7 +84,9 @@ async def opened(browser: Browser, path: str, headers: dict[str, str]) -> tuple[
     cookies = "; ".join(f"{name}={value}" for name, value in browser.http.cookies.items())
     line = f"{browser.url.replace('http', 'ws', 1)}{path}"
     try:
-        async with connect(line, additional_headers={**headers, "cookie": cookies}, proxy=None):
+        async with connect(
+            line, additional_headers={**headers, "cookie": cookies}, proxy=None, open_timeout=60
+        ):
             return 101, ""
     except InvalidStatus as error:
         return error.response.status_code, (error.response.body or b"").decode()
@@ -209,7 +211,7 @@ async def test_why_and_the_events_tell_of_what_the_asker_may_read_alone(here: Vi
             lines = answer.aiter_lines()
             run = await here.another_run("acme/other", login)
             told[login] = set()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 async for line in lines:
                     if line.startswith("data:"):
                         told[login].add(json.loads(line[5:])["repository"])

@@ -158,7 +158,7 @@ async def test_events_go_on_after_the_last_one_that_somebody_has(
         assert await anext(events) == (str(lines[4]["place"]), lines[4])
         # By another bot, or this one: it comes.
         await outputs.append(printed, [said(ago(1), "new")])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert (await anext(events))[1]["text"] == "new"
 
 

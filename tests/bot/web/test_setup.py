@@ -61,7 +61,7 @@ class Visitor:
     async def made(self, **query: str) -> str:
         """Where GitHub sends the browser once the person has clicked there."""
         action, wish = await self.form(**query)
-        async with httpx2.AsyncClient(verify=trusted(), trust_env=False) as out:
+        async with httpx2.AsyncClient(verify=trusted(), trust_env=False, timeout=60) as out:
             answer = await out.post(action, data={"manifest": wish})
         assert answer.status_code == 302, answer.text
         return answer.headers["location"]
@@ -153,7 +153,7 @@ async def test_check_runs_are_a_choice_that_asks_for_one_permission_more(visitor
     offered = [json.loads(html.unescape(one)) for one in found]
     action, _ = await visitor.form()
 
-    async with httpx2.AsyncClient(verify=trusted(), trust_env=False) as out:
+    async with httpx2.AsyncClient(verify=trusted(), trust_env=False, timeout=60) as out:
         answer = await out.post(action, data={"manifest": json.dumps(offered[1])})
     back = await visitor.http.get(answer.headers["location"])
 
@@ -266,7 +266,7 @@ async def test_when_github_is_down_the_same_page_works_later(visitor: Visitor) -
 async def test_a_code_that_was_used_says_to_delete_the_app_and_shows_no_code(visitor: Visitor) -> None:
     back = await visitor.made()
     code = parse_qs(urlsplit(back).query)["code"][0]
-    async with httpx2.AsyncClient(verify=trusted(), trust_env=False) as http:
+    async with httpx2.AsyncClient(verify=trusted(), trust_env=False, timeout=60) as http:
         await http.post(f"{visitor.github.api_url}/app-manifests/{code}/conversions")
 
     answer = await visitor.http.get(back)
@@ -360,7 +360,7 @@ async def delivered(url: str, secret: str, guid: str) -> int:
         "X-Hub-Signature-256": signature(secret, b"{}"),
         "Content-Type": "application/json",
     }
-    async with httpx2.AsyncClient(verify=trusted(), trust_env=False) as http:
+    async with httpx2.AsyncClient(verify=trusted(), trust_env=False, timeout=60) as http:
         return (await http.post(f"{url}/webhooks/github", content=b"{}", headers=headers)).status_code
 
 
@@ -381,7 +381,9 @@ async def test_a_bot_goes_to_work_as_soon_as_it_is_set_up(
     try:
         address = await said(capfd)
         assert address.startswith(f"{url}/setup?token=")
-        async with httpx2.AsyncClient(verify=trusted(), trust_env=False, follow_redirects=True) as browser:
+        async with httpx2.AsyncClient(
+            verify=trusted(), trust_env=False, follow_redirects=True, timeout=60
+        ) as browser:
             page = (await browser.get(address)).text
             action, wish = (
                 html.unescape(re.findall(pattern, page)[0])
@@ -419,14 +421,14 @@ async def test_a_second_bot_on_the_store_follows_when_the_first_is_set_up(
     async with visiting(settings, Vault(store, settings), github) as first:
         await first.http.get(await first.made())
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await running == f"http://127.0.0.1:{settings.port}"
 
 
 async def said(capfd: pytest.CaptureFixture[str]) -> str:
     """The address that the log names."""
     text = ""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (found := re.search(r"open (http\S+)", text)):
             await asyncio.sleep(0.05)
             captured = capfd.readouterr()
@@ -475,7 +477,7 @@ async def test_a_fresh_process_waits_for_its_setup_and_stops_when_told(
         process = await here.start("up")
         await here.until(lambda: _setup_said(here), "the address of the setup")
 
-        async with httpx2.AsyncClient(verify=trusted(), trust_env=False) as http:
+        async with httpx2.AsyncClient(verify=trusted(), trust_env=False, timeout=60) as http:
             assert (await http.get(f"{here.url}/setup")).status_code == 403
         assert await process.stop() == 0
         assert "Traceback" not in process.said()

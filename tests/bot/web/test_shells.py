@@ -40,9 +40,9 @@ async def asks(here: Village, path: str, headers: dict[str, str]) -> tuple[int, 
     """What somebody is told who wants a shell: 101 and why it did not begin, or the status that refuses."""
     line = f"{here.url.replace('http', 'ws', 1)}{path}"
     try:
-        async with connect(line, additional_headers=headers, proxy=None) as socket:
+        async with connect(line, additional_headers=headers, proxy=None, open_timeout=60) as socket:
             await socket.send('{"kind": "wanted", "command": ["true"], "tty": false}')
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 said = json.loads(await socket.recv())
             return 101, said["sentence"]
     except InvalidStatus as error:
@@ -110,7 +110,10 @@ async def test_what_is_no_question_is_told_what_one_is_and_is_written_nowhere(he
         (True, b""),
         (False, b'{"kind": "wanted"}'),
     ]:
-        async with asyncio.timeout(30), connect(line, additional_headers=grace, proxy=None) as socket:
+        async with (
+            asyncio.timeout(60),
+            connect(line, additional_headers=grace, proxy=None, open_timeout=None) as socket,
+        ):
             await socket.send(sent, text=text)
             over = json.loads(await socket.recv())
         assert (over["why"], "say what you want to run" in over["sentence"]) == ("refused", True), sent
@@ -180,7 +183,10 @@ async def test_a_token_or_a_right_that_is_taken_away_ends_the_shell(
         token = await here.token("grace")
         starting = asyncio.ensure_future(anext(orders))
         await asyncio.sleep(0)  # its queue is there
-        async with asyncio.timeout(30), connect(line, additional_headers=token, proxy=None) as socket:
+        async with (
+            asyncio.timeout(60),
+            connect(line, additional_headers=token, proxy=None, open_timeout=None) as socket,
+        ):
             await socket.send('{"kind": "wanted"}')
             order = await starting
             assert isinstance(order, ShellOrder)

@@ -106,7 +106,7 @@ async def asked_of(
         bearer = {"authorization": f"Bearer {TOKEN}"}
         async with (
             serving(web, listener),
-            httpx2.AsyncClient(base_url=url, timeout=30, headers=bearer) as http,
+            httpx2.AsyncClient(base_url=url, timeout=60, headers=bearer) as http,
             site.live.open(),
         ):
             yield Asked(http, url, store, await town.made(store, logs), web, operations)

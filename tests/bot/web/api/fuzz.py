@@ -50,7 +50,7 @@ async def fuzz(folder: Path, github: GitHub, *options: str) -> tuple[int, str]:
         program = await asyncio.create_subprocess_exec(
             str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(CONFIG), "run",
             f"{asked.url}/api/v1/openapi.json", "--header", f"Authorization: Bearer {TOKEN}",
-            "--exclude-path-regex", LEFT_OUT, "--no-color", *options,
+            "--exclude-path-regex", LEFT_OUT, "--no-color", "--request-timeout", "60", *options,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             cwd=folder, env={**os.environ, "NO_COLOR": "1", "COLUMNS": "120"},
         )  # fmt: skip

@@ -114,7 +114,8 @@ async def test_a_secret_is_set_listed_by_name_and_forgotten_and_its_value_is_now
 
 async def test_a_session_is_a_token_that_can_be_ended(asked: Asked) -> None:
     token = asked.http.headers["authorization"].removeprefix("Bearer ")
-    async with httpx2.AsyncClient(base_url=asked.url, headers={"origin": asked.url}) as browser:
+    headers = {"origin": asked.url}
+    async with httpx2.AsyncClient(base_url=asked.url, headers=headers, timeout=60) as browser:
         assert (await browser.post("/sign-in", data={"token": token})).status_code == 303
         assert (await browser.get("/workers")).status_code == 200
         [session] = [one for one in await asked.json("/tokens") if one["kind"] == "session"]
@@ -169,7 +170,7 @@ async def test_a_log_is_followed_from_where_one_was(asked: Asked) -> None:
 
 async def test_events_tell_of_runs_jobs_and_their_ends_as_they_happen(asked: Asked) -> None:
     rows = Rows(asked.store, runs=10)
-    async with asyncio.timeout(30), events(asked, "/events") as told:
+    async with asyncio.timeout(60), events(asked, "/events") as told:
         heard = aiter(told)
         # Only what changes after it was opened is told, so something changes until it is.
         stop = asyncio.Event()
@@ -197,7 +198,7 @@ async def test_events_tell_of_runs_jobs_and_their_ends_as_they_happen(asked: Ask
 
 
 async def test_events_go_on_where_one_was(asked: Asked) -> None:
-    async with asyncio.timeout(30), events(asked, "/events", {"last-event-id": "2"}) as told:
+    async with asyncio.timeout(60), events(asked, "/events", {"last-event-id": "2"}) as told:
         seen: list[tuple[str, Any]] = []
         async for kind, data, _ in told:
             seen.append((kind, data["id"]))
@@ -240,7 +241,7 @@ def _answers() -> Any:
 
 async def test_badges_of_public_repositories_are_open_and_of_others_nothing_is_told(asked: Asked) -> None:
     build, place = "/badges/acme/shop/build.svg", "/badges/acme/shop/environments/production.svg"
-    async with httpx2.AsyncClient(base_url=asked.url) as stranger:
+    async with httpx2.AsyncClient(base_url=asked.url, timeout=60) as stranger:
         private = [await stranger.get(path) for path in (build, place)]
         unknown = await stranger.get("/badges/acme/none/build.svg")
         mine = await asked.http.get(build)

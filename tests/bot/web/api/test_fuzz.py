@@ -10,7 +10,7 @@ from tests.bot.web.api.fuzz import fuzz
 from tests.github import GitHub
 
 
-@pytest.mark.timeout(300)  # a loaded machine; a quiet one needs some seconds
+@pytest.mark.timeout(600)  # a loaded machine; a quiet one needs some seconds
 async def test_the_description_holds_for_whatever_is_asked(tmp_path: Path, github: GitHub) -> None:
     (tmp_path / "bot").mkdir()
     status, printed = await fuzz(

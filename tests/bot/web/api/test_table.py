@@ -184,7 +184,7 @@ async def test_runs_and_jobs_are_found_by_what_one_looks_for(asked: Asked) -> No
 
 
 async def test_who_asks_too_often_is_told_for_how_long_to_wait(store: Store, tmp_path: Path) -> None:
-    async with asked_of(store, Settings(data_dir=tmp_path), rates=(5, 5)) as here:
+    async with asked_of(store, Settings(data_dir=tmp_path), rates=(1, 1)) as here:
         answers = [await here.get("/runs") for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 429, 429]
     assert answers[-1].json()["code"] == "too_many"

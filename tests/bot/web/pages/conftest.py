@@ -97,7 +97,7 @@ async def scene_of(store: Store, folder: Path, settings: Settings) -> AsyncItera
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with (
             serving(web, listener),
-            httpx2.AsyncClient(base_url=url, timeout=30) as http,
+            httpx2.AsyncClient(base_url=url, timeout=60) as http,
             site.live.open(),
         ):
             yield Scene(url, store, logs, sessions, site.live, http)

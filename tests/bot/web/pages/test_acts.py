@@ -46,7 +46,7 @@ class Browser:
 async def browser(talk: Talk) -> AsyncIterator[Browser]:
     url = str(talk.api.base_url).removesuffix("/api/v1/")
     token = talk.api.headers["authorization"].removeprefix("Bearer ")
-    async with httpx2.AsyncClient(base_url=url) as http:
+    async with httpx2.AsyncClient(base_url=url, timeout=60) as http:
         here = Browser(http, url)
         assert (await here.send("/sign-in", token=token)).status_code == 303
         [here.csrf, *_] = re.findall(r'name="csrf" value="(\w+)"', await here.page("/"))
@@ -150,7 +150,7 @@ async def test_nothing_is_changed_without_what_our_page_told(talk: Talk, browser
     for path in (f"/environments/{place.id}/stop", f"/environments/{place.id}/wake", "/jobs/1-1/cancel"):
         assert (await browser.send(path, csrf="")).status_code == 403
         assert (await browser.http.post(path, data={"csrf": browser.csrf})).status_code == 403
-        async with httpx2.AsyncClient(base_url=browser.url) as stranger:
+        async with httpx2.AsyncClient(base_url=browser.url, timeout=60) as stranger:
             assert (await stranger.post(path, headers={"origin": browser.url})).status_code == 401
             # Programs have the API for it.
             token = {"authorization": bearer["authorization"], "origin": browser.url}

@@ -250,6 +250,7 @@ async def test_the_administrators_see_who_changed_what(here: Village) -> None:
     assert (await grace.get("/audit")).status_code == 403
 
 
+@pytest.mark.timeout(400)
 async def test_in_a_browser_somebody_signs_in_and_a_reader_sees_no_buttons(
     here: Village, browser: Chromium
 ) -> None:

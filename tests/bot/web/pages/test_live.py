@@ -24,7 +24,7 @@ from tests.bot.conftest import Rows
 from tests.bot.intake.test_receiver import TOKEN
 from tests.bot.web.pages.conftest import Scene
 
-PROMPT = 20.0  # seconds
+PROMPT = 60.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ async def test_whoever_looks_on_does_not_keep_a_bot_from_stopping(scene: Scene, 
         await scene.logs.append(job.id, 1, 0, "one\n")
         await until(log, "log")
         scene.live.stopping.set()
-        async with asyncio.timeout(PROMPT / 4):
+        async with asyncio.timeout(PROMPT / 2):
             for told in (log, changes):
                 async for _ in told:
                     pass

@@ -9,8 +9,7 @@ from bot.store.tables import Environment, JobState
 from bot.web.pages.pace import HEIGHT, WEEKS, Built, Deployed, charts, recoveries
 from tests.bot.conftest import REPOSITORY, Rows
 from tests.bot.web.pages.conftest import Scene
-from tests.bot.web.pages.surroundings import before
-from workers.contract.messages import Kind
+from workers.contract.messages import Kind, now
 
 AT = datetime(2026, 11, 28, 12, tzinfo=UTC)
 WELL, FAILED = JobState.SUCCEEDED, JobState.FAILED
@@ -73,8 +72,10 @@ def test_an_environment_is_down_from_the_first_failure_to_the_next_success() -> 
 async def test_the_page_of_a_repository_shows_them_as_pictures_and_tables(scene: Scene) -> None:
     rows = Rows(scene.store)
     await scene.sign_in()
-    run = await rows.run(created_at=before(minutes=10))
-    await rows.job(run, 1, state=WELL, started_at=before(minutes=9), ended_at=before(minutes=8))
+    at = now()
+    run = await rows.run(created_at=at - timedelta(minutes=10))
+    begun, ended = at - timedelta(minutes=9), at - timedelta(minutes=8)
+    await rows.job(run, 1, state=WELL, started_at=begun, ended_at=ended)
     for place, name in ((2, "production"), (3, "pr-7")):
         await rows.job(
             run,
@@ -82,8 +83,8 @@ async def test_the_page_of_a_repository_shows_them_as_pictures_and_tables(scene:
             Kind.DEPLOY,
             name,
             state=WELL,
-            started_at=before(minutes=7),
-            ended_at=before(minutes=5),
+            started_at=at - timedelta(minutes=7),
+            ended_at=at - timedelta(minutes=5),
         )
     async with scene.store.transaction() as session:
         session.add(Environment(repository_id=REPOSITORY, name="production"))

@@ -310,7 +310,7 @@ async def test_the_command_line_prints_a_link_that_the_running_bot_takes(
     link = capsys.readouterr().out.strip().splitlines()[-1]
     url = str(talk.api.base_url).removesuffix("/api/v1/")
 
-    async with httpx2.AsyncClient(base_url=url) as http:
+    async with httpx2.AsyncClient(base_url=url, timeout=60) as http:
         done = await http.post("/sign-in", data={"code": code_of(link)}, headers={"origin": url})
         page = await http.get("/", headers={"accept": "text/html"})
 

@@ -24,6 +24,7 @@ async def here(
         yield made
 
 
+@pytest.mark.timeout(400)
 async def test_an_approval_and_a_rollback_are_a_few_clicks_and_each_is_written_down_once(
     here: Village, browser: Chromium, tmp_path: Path
 ) -> None:
