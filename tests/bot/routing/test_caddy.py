@@ -33,6 +33,7 @@ from bot.routing.caddy import Caddy, admin
 from bot.routing.caddy_config import Serving, apps
 from bot.routing.caddy_process import CaddyProcess
 from bot.routing.proxy import Proxy, ProxyDown, Route
+from config.errors import ConfigError
 from tests.bot.routing.switching import app, switch
 from tests.github.server import listen, serving
 from workers.contract.ports import PUBLISHED
@@ -368,6 +369,25 @@ async def test_a_caddy_that_refuses_says_why(tmp_path: Path) -> None:
     async with CaddyProcess.running(tmp_path / "caddy", HERE) as caddy:
         with pytest.raises(ProxyDown, match="Caddy refuses /load: 400"):
             await caddy.apply([Route("a", ("127.0.0.1:22000",), port=99_999)])
+
+
+async def test_one_that_never_answers_is_ended_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent, pid = tmp_path / "silent", tmp_path / "pid"
+    silent.write_text(f"#!/bin/sh\necho $$ > {pid}\nexec sleep 300\n")
+    silent.chmod(0o755)
+    monkeypatch.setattr("bot.routing.caddy_process._binary", lambda: str(silent))
+    monkeypatch.setattr("bot.routing.caddy_process._START", 3.0)
+
+    with pytest.raises(ExceptionGroup) as raised:
+        async with CaddyProcess.running(tmp_path / "caddy", HERE):
+            pass
+    [error] = raised.value.exceptions
+    assert isinstance(error, ConfigError)
+    assert "Caddy does not answer in 3 s: see" in str(error)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
 
 
 async def test_host_names_have_https_users_headers_and_websockets(
