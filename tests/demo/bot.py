@@ -18,8 +18,8 @@ from tests.github import GitHub
 from tests.parts.waiting import free_port
 
 _BLACKTREE = Path(sys.executable).parent / "blacktree"
-_START = 30  # seconds until it is ready
-_STOP = 30  # seconds to end after SIGTERM
+_START = 120  # seconds until it is ready
+_STOP = 60  # seconds to end after SIGTERM
 _PORTS = 20  # for environments
 
 
