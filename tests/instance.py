@@ -23,12 +23,13 @@ from bot.store.database import Store
 from config.sources import load
 from config.trust import trusted
 from tests.github import GitHub
-from tests.parts.waiting import free_port
+from tests.parts.waiting import free_port, neighbours
 from tests.warm import Fork, cold
 
 BLACKTREE = Path(sys.executable).parent / "blacktree"
 PATIENCE = 120.0  # seconds for what is to come, on a machine that is busy with other tests
 T = TypeVar("T")
+_PLACES = 21  # ports for environments
 
 
 class Process:
@@ -96,14 +97,14 @@ class Instance:
         self.github = github
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        first = free_port()
+        places = neighbours(_PLACES)
         self.settings = {
             "BLACKTREE_PORT": str(self.port),
             "BLACKTREE_GITHUB_API_URL": github.api_url,
             "BLACKTREE_GITHUB_WEBHOOK_SECRET": github.app.webhook_secret,
             "BLACKTREE_GITHUB_APP_ID": str(github.app.id),
             "BLACKTREE_GITHUB_APP_PRIVATE_KEY": github.app.private_key,
-            "BLACKTREE_PROXY_PORTS": f"{first}-{first + 20}",
+            "BLACKTREE_PROXY_PORTS": f"{places[0]}-{places[-1]}",
             "BLACKTREE_DRAIN": "1",
             "BLACKTREE_SHUTDOWN": "5",
             "BLACKTREE_FIREWALL": "false",  # which outlives what is killed

@@ -98,7 +98,7 @@ class Serving:
 async def serving(
     developer: Developer, tmp_path: Path, broker: Broker, registry: Registry, clean_engine: Engine
 ) -> AsyncIterator[Serving]:
-    async with fleet_of(developer.github, tmp_path, broker, registry, lease="120") as fleet:
+    async with fleet_of(developer.github, tmp_path, broker, registry, lease="30") as fleet:
         bot = await fleet.start("serve")
         await fleet.ready()
         await fleet.start("worker", "one")

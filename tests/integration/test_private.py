@@ -30,7 +30,7 @@ async def test_all_that_a_bot_and_its_worker_make_is_their_users_alone_whatever_
 
             await here.until(worked, "the worker to be known")
             made = [folder, *folder.rglob("*")]
-            modes = {}
+            modes: dict[str, int] = {}
             for place in made:
                 with suppress(FileNotFoundError):  # what is written anew has another name first
                     modes[str(place.relative_to(folder))] = stat.S_IMODE(place.lstat().st_mode)

@@ -37,7 +37,7 @@ async def fleet(
 
 def alive(folder: Path) -> list[int]:
     """The processes of workers that a bot started and that run."""
-    noted = []
+    noted: list[int] = []
     for file in folder.glob("serve/pools/default/*/alive"):
         with suppress(FileNotFoundError):  # it goes with its worker
             noted.append(int(file.read_text() or 0))

@@ -201,16 +201,15 @@ async def test_of_two_bots_the_second_takes_over_when_the_first_is_killed(
     developer: Developer, tmp_path: Path, broker: Broker, registry: Registry, postgres: Postgres
 ) -> None:
     url = postgres.create_database("two-bots")
-    settings = {"database_url": url, "proxy": "none", "lease": "300"}
-    async with _fleet(developer.github, tmp_path, broker, registry, **settings) as fleet:
+    async with _fleet(developer.github, tmp_path, broker, registry, database_url=url, proxy="none") as fleet:
         (tmp_path / "logs").mkdir(mode=0o700)
         for name in ("first", "second"):  # what docs/operations.md has them keep in common
             (tmp_path / name).mkdir(mode=0o700)
             (tmp_path / name / "logs").symlink_to(tmp_path / "logs")
-        first = await fleet.start("serve", "first")
+        first = await fleet.start("serve", "first", lease="300")
         await fleet.start("worker", "one")
         await fleet.ready()
-        second = await fleet.start("serve", "second", port=str(free_port()))
+        second = await fleet.start("serve", "second", port=str(free_port()), lease="300")
         sha = await developer.push({"Dockerfile": dockerfile(slow())})
         job = await _building(fleet)
 

@@ -69,7 +69,9 @@ async def test_a_persistent_message_survives_a_broker_that_was(broker: Broker, k
 async def test_the_broker_tells_its_queues(broker: Broker) -> None:
     await publish(broker, "told", b"one", "quorum")
     told = Queue("told", "quorum", durable=True, ready=1, unacknowledged=0, consumers=0)
-    await asyncio.to_thread(wait_for, lambda: told in broker.list_queues(), "the queue counts its message")
+    await asyncio.to_thread(
+        wait_for, lambda: told in broker.list_queues(), "the queue counts its message", 120
+    )
     await take(broker, "told")
 
 
