@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ async def asked(fleet: Instance, path: str) -> tuple[int, str]:
 async def test_what_starts_first_says_for_what_it_waits_and_works_when_that_is_there(
     developer: Developer, far: Far
 ) -> None:
-    fleet = far.fleet
+    fleet, begun = far.fleet, time.monotonic()
     worker, bot = await fleet.start("worker", "one"), await fleet.start("serve")
     await said(fleet, worker, "waiting for the queue")
     await said(fleet, bot, "waiting for the store")
@@ -121,8 +122,9 @@ async def test_what_starts_first_says_for_what_it_waits_and_works_when_that_is_t
     assert (await visit(place)).strip() == "in the end"
     for process in (bot, worker):
         assert "Traceback" not in process.said()
+    most = 1 + int((time.monotonic() - begun) // 60)  # it says so again each minute
     for process, waited in ((bot, "the store"), (worker, "the queue"), (worker, "the engine")):
-        assert process.said().count(f"waiting for {waited}") == 1
+        assert 1 <= process.said().count(f"waiting for {waited}") <= most
         assert f"{waited} answers" in process.said()
 
 
