@@ -28,7 +28,7 @@ async def fleet(
     developer: Developer, tmp_path: Path, broker: Broker, registry: Registry
 ) -> AsyncIterator[Instance]:
     """An instance whose pool is one of child processes; none of them stays."""
-    async with _fleet(developer.github, tmp_path, broker, registry, pools=POOL, lease="18") as here:
+    async with _fleet(developer.github, tmp_path, broker, registry, pools=POOL, lease="30") as here:
         yield here
     for pid in alive(tmp_path):
         with suppress(ProcessLookupError):
