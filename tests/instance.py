@@ -86,7 +86,7 @@ class Process:
         return await _printed(command, self.env)
 
     def said(self) -> str:
-        return self.log.read_text() if self.log.exists() else ""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
 class Instance:

@@ -67,7 +67,9 @@ class Fork:
         async with asyncio.timeout(limit):
             while not (
                 found := re.search(
-                    pattern, said := self._output.read_text() if self._output.exists() else "", re.M
+                    pattern,
+                    said := self._output.read_text(errors="replace") if self._output.exists() else "",
+                    re.M,
                 )
             ):
                 assert self.returncode is None, said
