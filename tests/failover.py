@@ -19,7 +19,7 @@ import httpx2
 
 from config.trust import trusted
 from tests.github import GitHub, WorkTree
-from tests.instance import Instance, Process, instance
+from tests.instance import PATIENCE, Instance, Process, instance
 from tests.parts.balancer import Balancer
 from tests.parts.broker import Broker
 from tests.parts.engine import BASE_IMAGE
@@ -28,7 +28,7 @@ from tests.parts.registry import Registry
 from tests.parts.relay import Relay
 from tests.parts.waiting import free_port
 
-LEASE = 6.0  # seconds
+LEASE = 6.0  # seconds, where nothing else is said
 _LOOK = 0.02  # seconds between two looks of whoever waits
 _PING = 0.05  # seconds between two webhooks
 _DOCKERFILE = f"""\
@@ -123,7 +123,7 @@ class Failover:
         """Meanwhile GitHub sends webhooks to the balancer; their answers are counted, 0 for none."""
 
         async def ping() -> None:
-            async with httpx2.AsyncClient(verify=trusted(), timeout=10) as http:
+            async with httpx2.AsyncClient(verify=trusted(), timeout=60) as http:
                 while True:
                     answers[await self._webhook(http)] += 1
                     await asyncio.sleep(_PING)
@@ -160,7 +160,7 @@ def _led_at(bot: Process) -> str:
     return max((str(json.loads(line)["timestamp"]) for line in led), default="")
 
 
-async def _until(look: Callable[[], bool | Awaitable[bool]], what: str, limit: float = 60) -> None:
+async def _until(look: Callable[[], bool | Awaitable[bool]], what: str, limit: float = PATIENCE) -> None:
     """Look often until it holds; what is away meanwhile says nothing."""
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
@@ -174,7 +174,13 @@ async def _until(look: Callable[[], bool | Awaitable[bool]], what: str, limit: f
 
 @contextlib.asynccontextmanager
 async def failover(
-    folder: Path, github: GitHub, broker: Broker, registry: Registry, postgres: Postgres, name: str
+    folder: Path,
+    github: GitHub,
+    broker: Broker,
+    registry: Registry,
+    postgres: Postgres,
+    name: str,
+    lease: float = LEASE,
 ) -> AsyncIterator[Failover]:
     """All of them, at work; `name` is that of the database and of the queues."""
     ports = [free_port(), free_port()]
@@ -189,7 +195,7 @@ async def failover(
             "registry": f"{registry.address}/acme",
             "registry_username": registry.username,
             "registry_password": registry.password,
-            "lease": str(LEASE),
+            "lease": str(lease),
             "log_format": "json",
             "proxy": "none",
             "worker_slots": "1",

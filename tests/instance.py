@@ -23,11 +23,13 @@ from bot.store.database import Store
 from config.sources import load
 from config.trust import trusted
 from tests.github import GitHub
-from tests.parts.waiting import free_port
+from tests.parts.waiting import free_port, neighbours
 from tests.warm import Fork, cold
 
 BLACKTREE = Path(sys.executable).parent / "blacktree"
+PATIENCE = 120.0  # seconds for what is to come, on a machine that is busy with other tests
 T = TypeVar("T")
+_PLACES = 21  # ports for environments
 
 
 class Process:
@@ -68,14 +70,15 @@ class Process:
     async def ended(self) -> int:
         """Wait until it ends by itself; returns its exit code."""
         assert self._child is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             return await self._child.wait()
 
     async def _end(self, number: int) -> int:
         assert self._child is not None
         if self._child.returncode is None:
-            self._child.send_signal(number)
-        async with asyncio.timeout(60):
+            with suppress(ProcessLookupError):  # it has ended by itself just now
+                self._child.send_signal(number)
+        async with asyncio.timeout(PATIENCE):
             return await self._child.wait()
 
     async def run(self, *command: str) -> str:
@@ -83,7 +86,7 @@ class Process:
         return await _printed(command, self.env)
 
     def said(self) -> str:
-        return self.log.read_text() if self.log.exists() else ""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
 class Instance:
@@ -94,14 +97,14 @@ class Instance:
         self.github = github
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        first = free_port()
+        places = neighbours(_PLACES)
         self.settings = {
             "BLACKTREE_PORT": str(self.port),
             "BLACKTREE_GITHUB_API_URL": github.api_url,
             "BLACKTREE_GITHUB_WEBHOOK_SECRET": github.app.webhook_secret,
             "BLACKTREE_GITHUB_APP_ID": str(github.app.id),
             "BLACKTREE_GITHUB_APP_PRIVATE_KEY": github.app.private_key,
-            "BLACKTREE_PROXY_PORTS": f"{first}-{first + 20}",
+            "BLACKTREE_PROXY_PORTS": f"{places[0]}-{places[-1]}",
             "BLACKTREE_DRAIN": "1",
             "BLACKTREE_SHUTDOWN": "5",
             "BLACKTREE_FIREWALL": "false",  # which outlives what is killed
@@ -109,7 +112,7 @@ class Instance:
         }
         github.app.hook_url = f"{self.url}/webhooks/github"
         self.processes: list[Process] = []
-        self._http = httpx2.AsyncClient(verify=trusted())
+        self._http = httpx2.AsyncClient(verify=trusted(), timeout=30)
 
     def turn_to(self, bot: Process) -> None:
         """Ask this one of several bots from now on."""
@@ -186,7 +189,7 @@ class Instance:
         bots = (process.env for process in self.processes if process.command == "serve")
         return next(bots, self.settings | {"BLACKTREE_DATA_DIR": str(self.folder / "serve")})
 
-    async def ready(self, limit: float = 60) -> None:
+    async def ready(self, limit: float = PATIENCE) -> None:
         """Wait until the bot answers that store and queue do."""
         await self.until(self._is_ready, "the bot to be ready", limit)
 
@@ -209,7 +212,7 @@ class Instance:
         runs = [await self.api(f"/runs/{run['id']}") for run in reversed(await self.api("/runs"))]
         return [job for run in runs for job in run["jobs"]]
 
-    async def job(self, kind: str, state: str, limit: float = 60) -> dict[str, Any]:
+    async def job(self, kind: str, state: str, limit: float = PATIENCE) -> dict[str, Any]:
         """Wait for a job of this kind in this state."""
 
         async def look() -> dict[str, Any] | None:
@@ -219,7 +222,7 @@ class Instance:
 
         return await self.until(look, f"a {kind} job that is {state}", limit)
 
-    async def until(self, look: Callable[[], Awaitable[T | None]], what: str, limit: float = 60) -> T:
+    async def until(self, look: Callable[[], Awaitable[T | None]], what: str, limit: float = PATIENCE) -> T:
         """The first true thing that `look` sees, asked ten times a second for `limit` seconds."""
         deadline = asyncio.get_running_loop().time() + limit
         while asyncio.get_running_loop().time() < deadline:
@@ -261,7 +264,7 @@ async def _printed(command: Sequence[str], settings: Mapping[str, str], program:
                 child = await asyncio.create_subprocess_exec(
                     str(program), *command, env=environ, stdout=one, stderr=other
                 )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             code = await child.wait()
         assert code == 0, errors.read_text()
         return output.read_text()

@@ -29,6 +29,7 @@ _FOLDERS = {
     "tests/workers/source/test_mirrors.py": NONE,
 }
 _FIRST = (MACHINE, OWN, NONE)
+_LIMIT = 900  # seconds for a test with an engine: it may be the one that starts all parts, on a busy machine
 # Files that take more than a minute: begun last, they would be all that still runs.
 _LONG = {
     "tests/integration/test_truths.py",
@@ -59,7 +60,7 @@ def need(nodeid: str) -> str:
 
 
 def told(items: list[pytest.Item]) -> None:
-    """Mark what works with an engine, and put it first, and of each kind what takes long.
+    """Mark what works with an engine, give it time, and put it first, and of each kind what takes long.
 
     Raises UsageError for a test that asks for an engine in a folder that is told to need none.
     """
@@ -68,6 +69,8 @@ def told(items: list[pytest.Item]) -> None:
             item.add_marker("engine")
         if need(item.nodeid) is NONE and item.get_closest_marker("engine"):
             raise pytest.UsageError(f"{item.nodeid} works with an engine: tests/sharing.py is to say which")
+        if need(item.nodeid) is not NONE and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_LIMIT))
     items.sort(
         key=lambda item: (_FIRST.index(need(item.nodeid)), item.nodeid.partition("::")[0] not in _LONG)
     )

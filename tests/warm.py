@@ -62,17 +62,16 @@ class Fork:
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
-    async def prints(self, pattern: str, limit: float = 30) -> re.Match[str]:
+    async def prints(self, pattern: str, limit: float = 120) -> re.Match[str]:
         """Wait, for `limit` seconds, until what it has printed has this."""
         async with asyncio.timeout(limit):
-            while not (
-                found := re.search(
-                    pattern, said := self._output.read_text() if self._output.exists() else "", re.M
-                )
-            ):
-                assert self.returncode is None, said
+            while True:
+                ended = self.returncode is not None
+                said = self._output.read_text(errors="replace") if self._output.exists() else ""
+                if found := re.search(pattern, said, re.M):
+                    return found
+                assert not ended, said
                 await asyncio.sleep(0.02)
-        return found
 
     async def wait(self) -> int:
         """Its exit code, once it has ended."""

@@ -219,7 +219,7 @@ async def _containers(town: Town, *labels: str) -> list[Container]:
 
 
 async def _visited(url: str) -> str:
-    async with httpx2.AsyncClient(verify=trusted(), timeout=5) as http:
+    async with httpx2.AsyncClient(verify=trusted(), timeout=60) as http:
         try:
             return (await http.get(url)).text.strip()
         except httpx2.HTTPError as error:

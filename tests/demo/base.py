@@ -15,7 +15,7 @@ from typing import IO
 from tests.demo.waiting import until
 
 BASE = "busybox:stable"
-_TURN = 60.0  # seconds for another demo to make it
+_TURN = 300.0  # seconds for another demo to make it
 
 
 class BaseImage:

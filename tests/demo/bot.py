@@ -15,11 +15,11 @@ import httpx2
 from tests.demo.texts import RunSeen
 from tests.demo.waiting import DemoFailed, until
 from tests.github import GitHub
-from tests.parts.waiting import free_port
+from tests.parts.waiting import free_port, neighbours
 
 _BLACKTREE = Path(sys.executable).parent / "blacktree"
-_START = 30  # seconds until it is ready
-_STOP = 30  # seconds to end after SIGTERM
+_START = 120  # seconds until it is ready
+_STOP = 60  # seconds to end after SIGTERM
 _PORTS = 20  # for environments
 
 
@@ -53,7 +53,7 @@ class Bot:
         self._ready = True
 
     def _environment(self, github: GitHub) -> dict[str, str]:
-        first = free_port()
+        places = neighbours(_PORTS)
         settings = {
             "GITHUB_API_URL": github.api_url,
             "GITHUB_APP_ID": str(github.app.id),
@@ -63,7 +63,7 @@ class Bot:
             "HOST": "127.0.0.1",
             "PORT": self.url.rpartition(":")[2],
             "PROXY_BIND": "127.0.0.1",
-            "PROXY_PORTS": f"{first}-{min(first + _PORTS, 65535)}",
+            "PROXY_PORTS": f"{places[0]}-{places[-1]}",
             "WORKER_NAME": self.name,
             "DRAIN": "3",
             "SHUTDOWN": "2",

@@ -24,9 +24,9 @@ _SCRIPTS = Path(__file__).parent.parent / "machine"
 _LAUNCHED = "starting dockerd"  # what `engine start` says when it had to
 _HUB = ("registry-1.docker.io", 443)
 _KNOCK = 2.0  # seconds for a registry to answer at all
-_SCRIPT = 120.0  # seconds for one of tests/machine
-_ANSWER = 15  # seconds for one answer of the engine
-_GONE = 30.0  # seconds for all of the demo to be gone from the engine
+_SCRIPT = 300.0  # seconds for one of tests/machine
+_ANSWER = 60  # seconds for one answer of the engine
+_GONE = 90.0  # seconds for all of the demo to be gone from the engine
 
 
 class Machine:

@@ -38,7 +38,7 @@ async def demo(*, once: bool) -> int:
     try:
         async with (
             GitHub.running(folder / "github") as github,
-            httpx2.AsyncClient(verify=trusted(), trust_env=False) as http,
+            httpx2.AsyncClient(verify=trusted(), trust_env=False, timeout=30) as http,
         ):
             return await Stage(folder, github, http, once=once).perform()
     finally:

@@ -24,8 +24,8 @@ PAGE = "index.html"
 BUILD = "blacktree/build"
 PRODUCTION = "blacktree/deploy (production)"
 PREVIEW = "blacktree/deploy (preview)"
-_DEPLOYED = 120.0  # seconds from a push to its page
-_SOON = 30.0  # seconds for what follows by itself
+_DEPLOYED = 240.0  # seconds from a push to its page
+_SOON = 90.0  # seconds for what follows by itself
 
 
 @dataclass

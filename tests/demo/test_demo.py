@@ -18,7 +18,7 @@ def run_demo(**environment: str) -> subprocess.CompletedProcess[str]:
     """`python -m tests.demo --once`, with stdout and stderr in one."""
     return subprocess.run(
         [sys.executable, "-m", "tests.demo", "--once"],
-        cwd=_CHECKOUT, env=os.environ | environment, timeout=170, check=False,
+        cwd=_CHECKOUT, env=os.environ | environment, timeout=800, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
     )  # fmt: skip
 

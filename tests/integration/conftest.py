@@ -11,7 +11,7 @@ import pytest
 
 from config.trust import trusted
 from tests.github import GitHub, Repository, User, WorkTree
-from tests.instance import Instance, instance
+from tests.instance import PATIENCE, Instance, instance
 from tests.parts.dockerd import Dockerd, here
 from tests.parts.engine import BASE_IMAGE, Engine
 
@@ -49,7 +49,7 @@ class Developer:
         status = self.github.latest_statuses(self.repository, sha).get(context)
         return status.state if status else None
 
-    async def status(self, sha: str, context: str, state: str, limit: float = 60) -> str:
+    async def status(self, sha: str, context: str, state: str, limit: float = PATIENCE) -> str:
         """Wait for a status; returns its description."""
         await self.github.until(lambda: self.state(sha, context) == state, timeout=limit)
         return self.github.latest_statuses(self.repository, sha)[context].description or ""
@@ -57,7 +57,7 @@ class Developer:
 
 async def visit(url: str, path: str = "/") -> str:
     """What a browser gets."""
-    async with httpx2.AsyncClient(verify=trusted()) as http:
+    async with httpx2.AsyncClient(verify=trusted(), timeout=60) as http:
         return (await http.get(url + path)).text
 
 

@@ -85,7 +85,7 @@ async def test_what_was_running_goes_on_and_what_served_serves_on(scene: Scene) 
 
     await scene.serves_only("first")
     await scene.developer.status(scene.sha, DEPLOY, "success")
-    assert scene.developer.state(scene.sha, BUILD) == "success"
+    await scene.developer.status(scene.sha, BUILD, "success")
     await scene.serves_only("second")
     jobs = await scene.instance.jobs()
     assert [(job["kind"], job["state"]) for job in jobs] == [
@@ -112,7 +112,7 @@ async def test_what_happened_after_the_backup_is_found_again_and_never_taken_for
     def told_again() -> bool:
         return len(scene.developer.github.statuses(scene.developer.repository, third)) > before
 
-    await scene.developer.github.until(told_again, timeout=60)
+    await scene.developer.github.until(told_again, timeout=120)
     await scene.developer.status(third, DEPLOY, "success")
     await scene.serves_only("third")
     runs = await scene.instance.api("/runs")
@@ -124,7 +124,7 @@ async def test_what_happened_after_the_backup_is_found_again_and_never_taken_for
         states = {scene.developer.state(sha, what) for sha in (scene.sha, third) for what in (BUILD, DEPLOY)}
         return "pending" not in states
 
-    await scene.developer.github.until(told, timeout=60)
+    await scene.developer.github.until(told, timeout=120)
 
 
 async def _ended(scene: Scene) -> bool:

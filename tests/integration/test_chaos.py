@@ -22,6 +22,7 @@ def parts(clean_engine: Engine, registry: Registry, postgres: Postgres, broker: 
     return Parts(broker, postgres, registry, clean_engine.client, os.environ["DOCKER_HOST"], name)
 
 
+@pytest.mark.timeout(1200)  # it is waited for its quiet twice, and for what is to go
 async def test_whatever_breaks_all_comes_to_its_right_end(parts: Parts, tmp_path: Path) -> None:
     outcome = await run(29, 10, tmp_path, parts, [one for one in Break if one is not Break.BROKER_WIPED])
 

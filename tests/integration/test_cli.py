@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.github import GitHub
-from tests.instance import BLACKTREE, Instance, Process
+from tests.instance import BLACKTREE, PATIENCE, Instance, Process
 from tests.parts.broker import Broker
 from tests.parts.engine import Engine
 from tests.parts.postgres import Postgres
@@ -29,7 +29,7 @@ async def _run(*command: str, **settings: str) -> tuple[int, str]:
     child = await asyncio.create_subprocess_exec(
         *command, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         printed, _ = await child.communicate()
     return child.returncode or 0, printed.decode()
 

@@ -21,7 +21,7 @@ async def _say(developer: Developer, number: int, body: str) -> None:
     comment = await developer.github.comment(developer.repository, number, developer.user, body)
     told = await developer.github.until(
         lambda: {one.content for one in developer.github.reactions(comment)} & {"rocket", "confused"},
-        timeout=60,
+        timeout=120,
     )
     assert told == {"rocket"}, developer.github.comments(developer.repository, number)[0].body
 

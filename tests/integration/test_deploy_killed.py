@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.instance import Instance, Process
+from tests.instance import PATIENCE, Instance, Process
 from tests.integration.conftest import PAGE, Developer, dockerfile, visit
 from tests.integration.test_truths import _fleet as fleet_of
 from tests.parts import load
@@ -39,7 +39,7 @@ environments:
 """
 SLOW = dockerfile().replace(
     'CMD ["httpd", "-f", "-p", "8080", "-h", "/www"]',
-    'CMD ["sh", "-c", "sleep 1; exec httpd -f -p 8080 -h /www"]',
+    'CMD ["sh", "-c", "sleep 4; exec httpd -f -p 8080 -h /www"]',
 )
 SHOP = "io.blacktree.repository=acme/shop"
 
@@ -57,14 +57,16 @@ class Serving:
 
     async def push_until(self, moment: str) -> str:
         """Push a page that says this moment of its own deploy; returns its SHA when that has come."""
-        coming = asyncio.ensure_future(self._switched() if moment == "route" else self._begun(moment))
+        deploys, route = len(await self._deploys()), os.readlink(self.routes / "current")
+        coming = asyncio.ensure_future(
+            self._switched(route) if moment == "route" else self._begun(moment, deploys)
+        )
         sha = await self.developer.push({PAGE: moment})
         await coming
         return sha
 
-    async def _begun(self, step: str) -> None:
-        """Wait until the newest deploy has begun a step."""
-        before = len(await self._deploys())
+    async def _begun(self, step: str, before: int) -> None:
+        """Wait until a deploy after so many has begun a step."""
 
         async def look() -> bool:
             jobs = await self._deploys()
@@ -75,10 +77,9 @@ class Serving:
     async def _deploys(self) -> list[dict[str, Any]]:
         return [job for job in await self.fleet.jobs() if job["kind"] == "deploy"]
 
-    async def _switched(self) -> None:
+    async def _switched(self, before: str) -> None:
         """Wait until the proxy's addresses are others; looked for a thousand times a second."""
-        before = os.readlink(self.routes / "current")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while os.readlink(self.routes / "current") == before:  # noqa: ASYNC110 (a link has no event)
                 await asyncio.sleep(0.001)
 
@@ -97,7 +98,7 @@ class Serving:
 async def serving(
     developer: Developer, tmp_path: Path, broker: Broker, registry: Registry, clean_engine: Engine
 ) -> AsyncIterator[Serving]:
-    async with fleet_of(developer.github, tmp_path, broker, registry) as fleet:
+    async with fleet_of(developer.github, tmp_path, broker, registry, lease="30") as fleet:
         bot = await fleet.start("serve")
         await fleet.ready()
         await fleet.start("worker", "one")

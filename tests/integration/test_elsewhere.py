@@ -69,7 +69,7 @@ async def test_what_actions_push_is_waited_for_deployed_and_gone_back_to(
         old = f"{source}@{registry.digest('elsewhere/app', first)}"
         clean_engine.client.images.remove(str(clean_engine.client.images.get(old).id), force=True)
         [place] = await blacktree.api("/environments")
-        async with httpx2.AsyncClient(verify=trusted()) as http:
+        async with httpx2.AsyncClient(verify=trusted(), timeout=60) as http:
             path = f"{blacktree.url}/api/v1/environments/{place['id']}/rollback"
             said = {"actor": "ada", "why": "ugly"}
             answer = await http.post(path, json=said, headers=blacktree.headers)
@@ -79,6 +79,10 @@ async def test_what_actions_push_is_waited_for_deployed_and_gone_back_to(
             return (await visit(url)).strip() == "one"
 
         await blacktree.until(back, "the first image to be pulled again")
+
+        async def over() -> bool:
+            return {job["state"] for job in await blacktree.jobs()} == {"succeeded"}
+
+        await blacktree.until(over, "every job to have succeeded")
         jobs = await blacktree.jobs()
         assert sorted(job["attempt"] for job in jobs if job["kind"] == "deploy") == [1, 1, 1]
-        assert {job["state"] for job in jobs} == {"succeeded"}

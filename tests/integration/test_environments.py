@@ -25,12 +25,12 @@ environments:
 # Healthy for as long as it takes to go live, then it ends, again and again.
 CRASHES = dockerfile().replace(
     'CMD ["httpd", "-f", "-p", "8080", "-h", "/www"]',
-    'CMD ["sh", "-c", "timeout 4 httpd -f -p 8080 -h /www; echo out of luck; exit 3"]',
+    'CMD ["sh", "-c", "timeout 15 httpd -f -p 8080 -h /www; echo out of luck; exit 3"]',
 )
 
 
 async def _order(blacktree: Instance, path: str, expected: int = 202, **body: Any) -> dict[str, Any]:
-    async with httpx2.AsyncClient(verify=trusted()) as http:
+    async with httpx2.AsyncClient(verify=trusted(), timeout=60) as http:
         answer = await http.post(f"{blacktree.url}/api/v1{path}", json=body, headers=blacktree.headers)
     assert answer.status_code == expected, answer.text
     told: dict[str, Any] = answer.json()
@@ -60,7 +60,8 @@ async def test_a_release_that_crashes_after_its_switch_goes_back_by_itself_and_r
     good = await developer.push({".blacktree.yml": FILE, PAGE: "good"})
     url = (await developer.status(good, DEPLOY, "success")).removeprefix("Live at ")
 
-    bad = await developer.push({"Dockerfile": CRASHES, PAGE: "bad"})
+    proving = FILE.replace("stability: 8", "stability: 40")
+    bad = await developer.push({"Dockerfile": CRASHES, PAGE: "bad", ".blacktree.yml": proving})
 
     said = await developer.status(bad, DEPLOY, "failure")
     assert said.startswith("Went live, then it restarted")
@@ -78,7 +79,7 @@ async def test_a_release_that_crashes_after_its_switch_goes_back_by_itself_and_r
     assert [(one["sha"], one["state"]) for one in releases] == [(bad, "failed"), (good, "live")]
     assert "out of luck" in (await blacktree.api(f"/releases/{releases[0]['id']}"))["last_lines"]
 
-    new = await developer.push({"Dockerfile": dockerfile(), PAGE: "new"})
+    new = await developer.push({"Dockerfile": dockerfile(), PAGE: "new", ".blacktree.yml": FILE})
     await _runs(blacktree, "production", new)
     await _order(blacktree, f"/environments/{place['id']}/rollback", why="the new one is ugly")
     await _runs(blacktree, "production", good)
@@ -106,7 +107,7 @@ async def test_a_preview_that_nobody_asks_for_sleeps_and_its_next_visitor_wakes_
 
     await blacktree.until(asleep, "the preview to sleep")
 
-    async with httpx2.AsyncClient(verify=trusted()) as http:
+    async with httpx2.AsyncClient(verify=trusted(), timeout=60) as http:
         page = await http.get(place["url"])
     assert (page.status_code, "wakes up" in page.text) == (503, True)
 
@@ -114,7 +115,8 @@ async def test_a_preview_that_nobody_asks_for_sleeps_and_its_next_visitor_wakes_
         return (await visit(place["url"])).strip() == "a preview"
 
     await blacktree.until(awake, "the preview to be awake")
-    assert [run["cause"] for run in await blacktree.api("/runs")][:3:2] == ["wake", "pull_request"]
+    causes = [run["cause"] for run in reversed(await blacktree.api("/runs"))]
+    assert causes[:3:2] == ["pull_request", "wake"]  # it may sleep again by now
     deployments = developer.github.deployments(developer.repository)
     assert len(deployments) == 1, "to GitHub it is the same deployment"
     assert len([job for job in await blacktree.jobs() if job["kind"] == "build"]) == 1
@@ -123,7 +125,7 @@ async def test_a_preview_that_nobody_asks_for_sleeps_and_its_next_visitor_wakes_
 async def test_what_a_lost_worker_ran_is_started_by_another(
     developer: Developer, tmp_path: Path, broker: Broker, registry: Registry, clean_engine: Engine
 ) -> None:
-    async with fleet_of(developer.github, tmp_path, broker, registry, lease="3") as fleet:
+    async with fleet_of(developer.github, tmp_path, broker, registry, lease="10") as fleet:
         await fleet.start("serve")
         await fleet.ready()
         one = await fleet.start("worker", "one")

@@ -22,7 +22,7 @@ async def test_a_push_becomes_a_running_container_and_github_is_told(
     description = await developer.status(sha, "blacktree/deploy (production)", "success")
     url = description.removeprefix("Live at ")
     assert (await visit(url)).strip() == "second"
-    assert developer.state(sha, "blacktree/build") == "success"
+    await developer.status(sha, "blacktree/build", "success")
     told = [
         status.state
         for status in developer.github.statuses(developer.repository, sha)
@@ -157,7 +157,7 @@ async def test_redeploy_runs_the_head_again_for_those_with_write_access_only(
     await blacktree.until(lambda: _seen(developer, number), "the head to have been seen for a second")
     accepted = await github.comment(repository, number, developer.user, "Once more:\n\n/redeploy")
 
-    await github.until(lambda: _reactions(developer, accepted) == {"eyes", "rocket"}, timeout=60)
+    await github.until(lambda: _reactions(developer, accepted) == {"eyes", "rocket"}, timeout=120)
     runs = await blacktree.api("/runs")
     assert [run["cause"] for run in runs] == ["command /redeploy", "pull_request"]
     assert runs[0]["sha"] == head

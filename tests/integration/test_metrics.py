@@ -42,7 +42,7 @@ class Numbers:
 
 
 async def numbers(blacktree: Instance) -> Numbers:
-    async with httpx2.AsyncClient(verify=trusted()) as http:
+    async with httpx2.AsyncClient(verify=trusted(), timeout=60) as http:
         answer = await http.get(f"{blacktree.url}/metrics", headers={"authorization": f"Bearer {READER}"})
     assert answer.status_code == 200
     return Numbers(answer.text)
@@ -58,6 +58,7 @@ def counted(rows: Iterable[Mapping[str, Any]], *fields: str) -> dict[Any, float]
 
 @pytest.mark.usefixtures("clean_engine")
 async def test_the_numbers_are_those_of_what_happened(developer: Developer, blacktree: Instance) -> None:
+    begun = time.time()
     await blacktree.start("up", metrics_token=READER)
     await blacktree.ready()
     ready = time.time()
@@ -75,7 +76,7 @@ async def test_the_numbers_are_those_of_what_happened(developer: Developer, blac
     crash = dockerfile().replace('CMD ["httpd", "-f", "-p", "8080", "-h", "/www"]', 'CMD ["false"]')
     unhealthy = await developer.push({"Dockerfile": crash})
     await developer.status(unhealthy, "blacktree/deploy (production)", "failure")
-    async with httpx2.AsyncClient(verify=trusted()) as http:
+    async with httpx2.AsyncClient(verify=trusted(), timeout=60) as http:
         await http.post(f"{blacktree.url}/webhooks/github", json={})
 
     async def swept() -> bool:
@@ -90,6 +91,7 @@ async def test_the_numbers_are_those_of_what_happened(developer: Developer, blac
     await blacktree.until(told_all, "everything to be told to GitHub")
     await blacktree.until(swept, "each sweep to have run")
     jobs, deliveries = await blacktree.jobs(), await blacktree.api("/deliveries?limit=100")
+    asked = time.time()
     seen = await numbers(blacktree)
 
     # Deliveries and what was decided about them.
@@ -126,7 +128,8 @@ async def test_the_numbers_are_those_of_what_happened(developer: Developer, blac
     assert seen.one("job_dispatch_wait_seconds_count", kind="build") == len(builds) == 5
     assert seen.one("job_dispatch_wait_seconds_count", kind="deploy") == 0
     dispatched = sum(seconds(job["created_at"], job["offered_at"]) for job in builds)
-    assert seen.one("job_dispatch_wait_seconds_sum") == pytest.approx(dispatched, abs=0.2)
+    # It counts up to when the queue has it, which is after the row says so.
+    assert dispatched - 0.2 < seen.one("job_dispatch_wait_seconds_sum") < dispatched + 20
 
     # Builds and deploys.
     assert seen.by("builds_total", "result") == {"built": 3, "reused": 1}
@@ -158,12 +161,12 @@ async def test_the_numbers_are_those_of_what_happened(developer: Developer, blac
     assert seen.one("leading") == seen.one("store_up") == seen.one("queue_up") == 1
     assert seen.one("store_commit_seconds_count") > len(deliveries) + len(jobs)
     assert seen.by("store_statement_seconds_count", "kind").keys() == {"read", "write"}
-    up = time.time() - ready
-    assert up / 2 < seen.one("loop_lag_seconds_count") < up + 3  # a look each second, later when all is slow
+    least, most = (asked - ready) / 4, time.time() - begun + 3  # a look each second, later when all is slow
+    assert least < seen.one("loop_lag_seconds_count") < most
     last = seen.by("sweep_last_run_timestamp_seconds", "sweep")
-    assert last["cancels"] == pytest.approx(time.time(), abs=10)
+    assert last["cancels"] == pytest.approx(asked, abs=20)
     assert {"stale_workers", "lost_messages", "heads", "missed_deliveries"} <= last.keys()
-    assert up / 2 < seen.one("sweep_seconds_count", sweep="cancels") < up + 3
+    assert least < seen.one("sweep_seconds_count", sweep="cancels") < most
     assert seen.by("sweep_failures_total", "sweep") == {}
 
 

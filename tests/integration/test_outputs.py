@@ -16,7 +16,7 @@ from tests.parts.broker import Broker
 from tests.parts.registry import Registry
 
 DEPLOY = "blacktree/deploy (production)"
-FILE = "environments: {production: {stability: 0, drain: 0, grace: 1}}\n"
+FILE = "environments: {production: {stability: 0, drain: 0, grace: 20}}\n"
 COUNTING = dockerfile().replace(
     'CMD ["httpd", "-f", "-p", "8080", "-h", "/www"]',
     'CMD ["sh", "-c", "httpd -p 8080 -h /www; n=0; trap \'echo bye; exit\' TERM;'

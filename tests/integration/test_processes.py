@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -38,13 +39,13 @@ environments:
 """
 
 
-def files(version: str, work: str = WORK) -> dict[str, str | None]:
+def files(version: str, work: str = WORK, *, stability: int = 4) -> dict[str, str | None]:
     return {
         "web.dockerfile": image("web.html"),
         "api.dockerfile": image("api.html"),
         "web.html": f"web {version}\n",
         "api.html": f"api {version}\n",
-        ".blacktree.yml": app(work),
+        ".blacktree.yml": app(work, stability=stability),
     }
 
 
@@ -62,6 +63,11 @@ def _running(engine: Engine) -> list[str]:
     return sorted(one.labels["io.blacktree.process"] for one in found if one.status == "running")
 
 
+async def _only_one(engine: Engine) -> bool:
+    """Whether one release runs, and nothing else."""
+    return _running(engine) == ["api", "api", "web", "worker"]
+
+
 async def test_processes_of_two_images_go_live_fail_and_go_back_together(
     developer: Developer, blacktree: Instance, clean_engine: Engine
 ) -> None:
@@ -72,8 +78,8 @@ async def test_processes_of_two_images_go_live_fail_and_go_back_together(
 
     url = (await developer.status(first, DEPLOY, "success")).removeprefix("Live at ")
     assert await _seen(url) == ("web 1", "api 1")
-    assert developer.state(first, "blacktree/build (web)") == "success"
-    assert developer.state(first, "blacktree/build (api)") == "success"
+    for name in ("web", "api"):
+        await developer.status(first, f"blacktree/build ({name})", "success")
     place = await _production(blacktree)
     assert sorted(one["process"] for one in place["containers"]) == ["api", "api", "web", "worker"]
 
@@ -82,21 +88,22 @@ async def test_processes_of_two_images_go_live_fail_and_go_back_together(
     said = await developer.status(bad, DEPLOY, "failure")
     assert said.startswith("check: worker: The container ended with exit code 3")
     assert await _seen(url) == ("web 1", "api 1")
-    assert _running(clean_engine) == ["api", "api", "web", "worker"]
+    await blacktree.until(partial(_only_one, clean_engine), "the failed release to have gone")
 
     second = await developer.push(files("2"))
 
     await developer.status(second, DEPLOY, "success")
     assert await _seen(url) == ("web 2", "api 2")
 
-    crashing = await developer.push(files("3", "sleep 3; echo out of luck; exit 4"))
+    # Long enough to be seen to live, and short enough to be seen to end.
+    crashing = await developer.push(files("3", "sleep 15; echo out of luck; exit 4", stability=40))
 
     said = await developer.status(crashing, DEPLOY, "failure")
     assert said.startswith("Went live, then 1 of 4 containers (worker): it restarted")
     assert said.endswith(f"rolled back to {second[:7]}")
     assert await _seen(url) == ("web 2", "api 2")
 
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=60) as http:
         path = f"{blacktree.url}/api/v1/environments/{place['id']}/rollback"
         answer = await http.post(path, json={"release": first}, headers=blacktree.headers)
     assert answer.status_code == 202, answer.text
@@ -108,10 +115,7 @@ async def test_processes_of_two_images_go_live_fail_and_go_back_together(
     assert await _seen(url) == ("web 1", "api 1")
     assert len([job for job in await blacktree.jobs() if job["kind"] == "build"]) == 8, "it built nothing"
 
-    async def drained() -> bool:
-        return _running(clean_engine) == ["api", "api", "web", "worker"]
-
-    await blacktree.until(drained, "all others to have gone")
+    await blacktree.until(partial(_only_one, clean_engine), "all others to have gone")
 
 
 PREVIEW = """

@@ -78,7 +78,7 @@ async def scene(
         "registry_username": registry.username,
         "registry_password": registry.password,
         "proxy": "none",
-        "lease": "60",
+        "lease": "300",
     }
     async with instance(tmp_path, developer.github, **settings) as fleet:
         bot = await fleet.start("serve")
@@ -88,13 +88,18 @@ async def scene(
         definitions = await fleet.run("workers", "permissions")
         await asyncio.to_thread(cluster.nodes[0].define, definitions)
         workers = [await fleet.start("worker", name, queue_url=cluster.url()) for name in ("one", "two")]
+
+        async def there() -> bool:
+            return len(await fleet.api("/workers")) == len(workers)
+
+        await fleet.until(there, "both workers to be known")
         yield Scene(cluster, fleet, bot, workers, developer)
 
 
 async def test_nodes_that_are_lost_in_turn_lose_no_job_and_have_none_done_twice(scene: Scene) -> None:
     pulls = []
     for node in scene.cluster.nodes:
-        pulls += [await scene.pulled(slow(3)), await scene.pulled(slow(3))]
+        pulls += [await scene.pulled(slow()), await scene.pulled(slow())]
         await scene.fleet.job("build", "running")
 
         await asyncio.to_thread(node.kill)
@@ -157,14 +162,14 @@ async def test_an_alarm_of_the_broker_is_told_and_nothing_is_lost_by_it(
 
 async def _alarm(fleet: Instance) -> str:
     """What /metrics says."""
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(timeout=60) as http:
         page = (await http.get(f"{fleet.url}/metrics", headers=fleet.headers)).text
     return next(line.split()[1] for line in page.splitlines() if line.startswith("blacktree_queue_alarm "))
 
 
 async def test_a_build_outlasts_what_the_broker_gives_a_consumer_to_acknowledge(scene: Scene) -> None:
     """By default 30 minutes, of which a worker takes 20; here the broker is much quicker than it."""
-    await scene.control("eval", "rpc:multicall(application, set_env, [rabbit, consumer_timeout, 1000]).")
+    await scene.control("eval", "rpc:multicall(application, set_env, [rabbit, consumer_timeout, 3000]).")
     try:
         for worker in scene.workers:  # what is connected already has the time-out of before
             await worker.kill()

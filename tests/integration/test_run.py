@@ -20,7 +20,7 @@ import pytest
 from docker.models.containers import Container
 
 from config.trust import trusted
-from tests.instance import BLACKTREE
+from tests.instance import BLACKTREE, PATIENCE
 from tests.parts.engine import BASE_IMAGE, Engine
 from tests.parts.registry import Registry
 from tests.workers.deploy.storeroom import Storeroom
@@ -69,7 +69,7 @@ class Running:
 
     async def until(self, pattern: str) -> re.Match[str]:
         assert self.child.stdout is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while not (found := re.search(pattern, self.said)):
                 chunk = await self.child.stdout.read(4096)
                 assert chunk, f"it ended without {pattern}:\n{self.said}"
@@ -79,12 +79,12 @@ class Running:
     async def more(self, size: int) -> None:
         """As many bytes of output, which nobody keeps."""
         assert self.child.stdout is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             await self.child.stdout.readexactly(size)
 
     async def end(self) -> int:
         assert self.child.stdout is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             self.said += (await self.child.stdout.read()).decode(errors="replace")
             return await self.child.wait()
 
@@ -137,7 +137,7 @@ async def test_what_is_served_answers_until_ctrl_c_and_nothing_of_it_stays(
 
     async with running(folder, "--serve", TOKEN="s3cret-token") as run:
         url = (await run.until(r"production runs at (http://\S+)"))[1]
-        async with httpx2.AsyncClient(verify=trusted()) as http:
+        async with httpx2.AsyncClient(verify=trusted(), timeout=60) as http:
             assert (await http.get(url)).text == "hello\n"
         (container,) = served(engine, folder)
         assert {"GREETING=hi", "TOKEN=s3cret-token"} <= set(container.attrs["Config"]["Env"])
@@ -160,7 +160,7 @@ async def test_all_processes_of_an_environment_are_served_and_told_apart(
 
     async with running(folder, "--serve") as run:
         found = await run.until(r"production runs at (http://[0-9.:]+), api at (http://[0-9.:]+) until")
-        async with httpx2.AsyncClient() as http:
+        async with httpx2.AsyncClient(timeout=60) as http:
             assert [(await http.get(url)).text for url in found.groups()] == ["hello\n", "hello\n"]
         assert len(served(engine, folder)) == 3, "one of each"
         await run.until(r"worker at work\n")
@@ -223,7 +223,7 @@ async def test_an_app_that_floods_its_log_is_ended_by_ctrl_c_like_any_other(
         run.child.send_signal(signal.SIGINT)
         run.child.send_signal(signal.SIGTERM)
         assert await run.end() == 130
-        assert time.monotonic() - begun < 8, "it takes one or two; a machine under load gets more"
+        assert time.monotonic() - begun < 40, "it takes one or two; a machine under load gets more"
 
     assert "nothing is left running" in run.said
     assert served(engine, folder) == []
@@ -250,13 +250,13 @@ async def test_ctrl_c_in_a_build_ends_it_at_once(folder: Path, engine: Engine) -
     dockerfile(folder, f"RUN sleep {seconds}")
 
     async with running(folder) as run:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not alive(f"sleep {seconds}"):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         run.child.send_signal(signal.SIGINT)
         assert await run.end() == 130
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while alive(f"sleep {seconds}"):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     assert tags(engine, folder) == []
@@ -308,7 +308,7 @@ async def test_a_containerfile_is_told_how_to_be_named(folder: Path) -> None:
 
 async def test_a_terminal_sees_the_steps_while_they_run(folder: Path) -> None:
     word = secrets.token_hex(8)
-    dockerfile(folder, f"RUN echo said {word}; sleep 1")
+    dockerfile(folder, f"RUN echo said {word}; sleep 5")
     here, there = pty.openpty()
     env = {**os.environ, "XDG_CACHE_HOME": str(folder.parent / "cache"), "TERM": "xterm", "COLUMNS": "100"}
     child = await asyncio.create_subprocess_exec(
@@ -317,7 +317,7 @@ async def test_a_terminal_sees_the_steps_while_they_run(folder: Path) -> None:
     os.close(there)
     said = b""
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             while chunk := await asyncio.to_thread(_read, here):
                 said += chunk
             assert await child.wait() == 0

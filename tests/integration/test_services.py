@@ -27,7 +27,7 @@ SERVE = r"""
 mkdir /www
 {
   for what in first password; do
-    printf 'GET /%s HTTP/1.0\r\n\r\n' $what | nc -w 2 db 6000 | tail -1
+    printf 'GET /%s HTTP/1.0\r\n\r\n' $what | nc -w 20 db 6000 | tail -1
   done
   echo $PASSWORD
   cat /page
@@ -138,7 +138,7 @@ async def test_a_preview_has_its_own_service_that_redeploys_leave_alone_and_its_
 async def test_who_wakes_a_preview_finds_its_service_with_what_it_had(
     developer: Developer, blacktree: Instance, clean_engine: Engine, image: str
 ) -> None:
-    _, url = await previewed(developer, file(image, sleep="5s"), "mine")
+    _, url = await previewed(developer, file(image, sleep="12s"), "mine")
     shown = (await visit(url)).split()
     [before] = clean_engine.containers("io.blacktree.service=db")
 

@@ -26,7 +26,7 @@ environments:
 
 async def begun(fleet: Instance, place: int, task: str) -> str:
     """The job of a task that the API began."""
-    async with httpx2.AsyncClient(verify=trusted(), headers=fleet.headers) as http:
+    async with httpx2.AsyncClient(verify=trusted(), headers=fleet.headers, timeout=60) as http:
         path = f"/api/v1/environments/{place}/tasks/{task}/runs"
         answer = await http.post(fleet.url + path, json={"actor": "ada"})
     assert answer.status_code == 202, answer.text
@@ -76,5 +76,9 @@ async def test_a_task_that_was_killed_is_begun_again_only_where_it_may_and_nothi
         return "\n2\n" in await blacktree.text(f"/jobs/{again}/log")
 
     await blacktree.until(second, "the other one to begin again")
-    assert len(await asyncio.to_thread(of_tasks, clean_engine)) == 1
+
+    async def alone() -> bool:
+        return len(await asyncio.to_thread(of_tasks, clean_engine)) == 1
+
+    await blacktree.until(alone, "what was begun before the kill to be gone")
     assert (await blacktree.text(f"/jobs/{once}/log?attempt=1")).count("green") == 1

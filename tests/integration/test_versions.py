@@ -25,9 +25,9 @@ async def test_a_bot_ends_with_a_sentence_when_a_newer_version_takes_its_databas
 
     assert newer.returncode == 0, newer.stderr
     assert bot._child is not None
-    assert await asyncio.wait_for(bot._child.wait(), 30) == 2
+    assert await asyncio.wait_for(bot._child.wait(), 120) == 2
     assert "a newer Blacktree has taken it over: upgrade this one" in bot.said()
     assert "Traceback" not in bot.said()
     await bot.start()
-    assert await asyncio.wait_for(bot._child.wait(), 30) == 2
+    assert await asyncio.wait_for(bot._child.wait(), 120) == 2
     assert f"its tables are of a newer Blacktree (revision {NEWEST};" in bot.said()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from tests.parts.registry import Registry
 from tests.parts.relay import Relay
 
 DEPLOY = "blacktree/deploy (production)"
+_AT_ONCE = 30  # seconds on a busy machine: what waits does so for ever, and what runs gets minutes
 _names = (f"waits-{os.getpid()}-{number}" for number in itertools.count())
 
 
@@ -74,12 +76,12 @@ async def said(fleet: Instance, process: Process, words: str) -> None:
     async def look() -> bool:
         return words in process.said()
 
-    await fleet.until(look, f"{process.log.name} to say {words}", limit=30)
+    await fleet.until(look, f"{process.log.name} to say {words}", limit=120)
 
 
 async def asked(fleet: Instance, path: str) -> tuple[int, str]:
     headers = {"authorization": f"Bearer {'t' * 40}"}
-    async with httpx2.AsyncClient(verify=trusted()) as http:
+    async with httpx2.AsyncClient(verify=trusted(), timeout=60) as http:
         answer = await http.get(fleet.url + path, headers=headers)
     return answer.status_code, answer.text
 
@@ -87,7 +89,7 @@ async def asked(fleet: Instance, path: str) -> tuple[int, str]:
 async def test_what_starts_first_says_for_what_it_waits_and_works_when_that_is_there(
     developer: Developer, far: Far
 ) -> None:
-    fleet = far.fleet
+    fleet, begun = far.fleet, time.monotonic()
     worker, bot = await fleet.start("worker", "one"), await fleet.start("serve")
     await said(fleet, worker, "waiting for the queue")
     await said(fleet, bot, "waiting for the store")
@@ -95,7 +97,7 @@ async def test_what_starts_first_says_for_what_it_waits_and_works_when_that_is_t
     async def alive() -> bool:
         return (await asked(fleet, "/healthz"))[0] == 200
 
-    await fleet.until(alive, "the bot to say that it is alive", limit=10)
+    await fleet.until(alive, "the bot to say that it is alive", limit=60)
     status, text = await asked(fleet, "/readyz")
     assert status == 503
     assert "store" in text
@@ -120,20 +122,22 @@ async def test_what_starts_first_says_for_what_it_waits_and_works_when_that_is_t
     assert (await visit(place)).strip() == "in the end"
     for process in (bot, worker):
         assert "Traceback" not in process.said()
+    most = 1 + int((time.monotonic() - begun) // 60)  # it says so again each minute
     for process, waited in ((bot, "the store"), (worker, "the queue"), (worker, "the engine")):
-        assert process.said().count(f"waiting for {waited}") == 1
+        assert 1 <= process.said().count(f"waiting for {waited}") <= most
         assert f"{waited} answers" in process.said()
 
 
 async def test_who_waits_stops_at_once_when_told(far: Far) -> None:
     fleet = far.fleet
-    worker, bot = await fleet.start("worker", "one"), await fleet.start("serve")
-    up = await fleet.start("up", port="0", queue_url="memory://")
+    worker = await fleet.start("worker", "one", shutdown="300")
+    bot = await fleet.start("serve", shutdown="300")
+    up = await fleet.start("up", port="0", queue_url="memory://", shutdown="300")
     await said(fleet, worker, "waiting for the queue")
     for process in (bot, up):
         await said(fleet, process, "waiting for the store")
 
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(_AT_ONCE):
         codes = tuple(await asyncio.gather(worker.stop(), bot.stop(), up.stop()))
 
     assert codes == (0, 0, 0)
@@ -142,7 +146,7 @@ async def test_who_waits_stops_at_once_when_told(far: Far) -> None:
     await bot.start()
     await worker.start()
     await said(fleet, worker, "waiting for the engine")
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(_AT_ONCE):
         assert await worker.stop() == 0
     for process in (worker, bot, up):
         assert "Traceback" not in process.said()

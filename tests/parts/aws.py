@@ -127,7 +127,7 @@ class EcrRegistry(Registry):
     def hashed(self) -> str:
         script = "print crypt($ARGV[0], '$2y$05$abcdefghijklmnopqrstuu')"
         argv = ["perl", "-e", script, self.password]
-        return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=10).stdout
+        return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120).stdout
 
     def trust(self) -> ssl.SSLContext:
         return ssl.create_default_context(cadata=self.authority.pem.decode())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import docker
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 from docker.models.images import Image
 from docker.models.networks import Network
@@ -18,6 +19,7 @@ from tests.parts.part import PartMissing
 
 _MACHINE = Path(__file__).parent.parent / "machine"
 BASE_IMAGE = "blacktree-test/base:latest"
+_REMOVAL = 30.0  # seconds
 
 
 class Engine:
@@ -62,15 +64,28 @@ class Engine:
             *((one, {"force": True}) for one in self.volumes(label)),
         ]
         for one, how in doomed:
-            try:
-                one.remove(**how)
-            except NotFound:
-                continue
+            _remove(one, how)
+
+
+def _remove(one: Any, how: dict[str, bool]) -> None:
+    """Again and again while somebody else removes it, or what uses it, at this very moment."""
+    deadline = time.monotonic() + _REMOVAL
+    while True:
+        try:
+            one.remove(**how)
+        except NotFound:
+            return
+        except APIError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
 
 
 def _run(script: str, *arguments: str) -> None:
     done = subprocess.run(
-        [_MACHINE / script, *arguments], check=False, capture_output=True, text=True, timeout=120
+        [_MACHINE / script, *arguments], check=False, capture_output=True, text=True, timeout=300
     )
     if done.returncode != 0:
         raise PartMissing(f"tests/machine/{script} {' '.join(arguments)}: {done.stderr.strip()}")

@@ -36,7 +36,7 @@ class Load:
 async def wrk(url: str, connections: int = 16) -> AsyncIterator[Load]:
     """Keep-alive connections, each asking again as soon as it has its answer."""
     async with _running(
-        "wrk", "-t", "1", "-c", str(connections), "-d", "600s", "--timeout", "30s", url
+        "wrk", "-t", "1", "-c", str(connections), "-d", "3600s", "--timeout", "30s", url
     ) as load:
         yield load
 
@@ -48,7 +48,7 @@ async def hey(
     """`rate` requests a second on each connection, or each on a connection of its own."""
     how = [] if keep_alive else ["-disable-keepalive"]
     async with _running(
-        "hey", *how, "-c", str(connections), "-q", str(rate), "-z", "600s", "-t", "30", url
+        "hey", *how, "-c", str(connections), "-q", str(rate), "-z", "3600s", "-t", "30", url
     ) as load:
         yield load
 

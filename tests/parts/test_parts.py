@@ -49,7 +49,7 @@ async def publish(broker: Broker, name: str, body: bytes, kind: str = "classic")
 async def take(broker: Broker, name: str) -> bytes:
     async with channel_to(broker) as channel:
         queue = await channel.get_queue(name)
-        message = await queue.get(timeout=10)
+        message = await queue.get(timeout=60)
         await message.ack()
         await queue.delete(if_unused=False, if_empty=False)  # quorum queues know neither condition
         return message.body
@@ -69,7 +69,9 @@ async def test_a_persistent_message_survives_a_broker_that_was(broker: Broker, k
 async def test_the_broker_tells_its_queues(broker: Broker) -> None:
     await publish(broker, "told", b"one", "quorum")
     told = Queue("told", "quorum", durable=True, ready=1, unacknowledged=0, consumers=0)
-    await asyncio.to_thread(wait_for, lambda: told in broker.list_queues(), "the queue counts its message")
+    await asyncio.to_thread(
+        wait_for, lambda: told in broker.list_queues(), "the queue counts its message", 120
+    )
     await take(broker, "told")
 
 
@@ -97,7 +99,7 @@ def test_the_engine_runs_the_base_image_and_cleans_up_by_label(engine: Engine) -
     image = engine.base_image()
     engine.client.networks.create(f"blacktree-test-{value[:8]}", labels={name: value})
     container = engine.client.containers.run(image, "true", labels={name: value}, detach=True)
-    assert container.wait(timeout=30)["StatusCode"] == 0
+    assert container.wait(timeout=120)["StatusCode"] == 0
     assert [one.id for one in engine.containers(label)] == [container.id]
     engine.remove(label)
     assert not engine.containers(label)

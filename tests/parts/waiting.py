@@ -13,7 +13,8 @@ from workers.contract.ports import PUBLISHED
 _PAUSE = 0.05  # seconds between two looks at a condition
 # None of Linux' range for outgoing connections (32768 and up), of rabbitmqctl's (broker.py), or where workers
 # publish containers: each could take it while its part is down.
-_PORTS = range(12_100, PUBLISHED.start)
+_PORTS = range(12_100, 21_000)
+_NEIGHBOURS = range(_PORTS.stop, PUBLISHED.start)  # for whoever has to have ports in a row
 _PROCESSES = 10  # that have ports of their own
 _given: set[int] = set()
 
@@ -46,7 +47,23 @@ def free_port() -> int:
     raise OSError("no free TCP port was found on 127.0.0.1")
 
 
+def neighbours(count: int) -> range:
+    """So many ports in a row, of which no other process of tests is given one; some may be in use."""
+    number, share = _number(), _NEIGHBOURS
+    if number is not None:
+        size = len(_NEIGHBOURS) // _PROCESSES
+        share = _NEIGHBOURS[number * size : (number + 1) * size]
+    start = random.randrange(len(share) - count + 1)
+    return share[start : start + count]
+
+
 def _ports_of_this_process() -> range:
     """Who was given a port may take seconds until it listens there."""
+    number = _number()
+    return _PORTS if number is None else _PORTS[number::_PROCESSES]
+
+
+def _number() -> int | None:
+    """Of this process among those that share the tests out."""
     number = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
-    return _PORTS[int(number) % _PROCESSES :: _PROCESSES] if number.isdigit() else _PORTS
+    return int(number) % _PROCESSES if number.isdigit() else None
