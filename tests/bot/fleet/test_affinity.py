@@ -57,7 +57,7 @@ class World:
             job=job, worker=worker, instance=worker, nonce=nonce or f"{job} {worker}",
             public_key=KEYS.public, redelivered=redelivered,
         )  # fmt: skip
-        answer = await self.talk.queue.request(claim, 10)
+        answer = await self.talk.queue.request(claim, 60)
         assert isinstance(answer, Grant | Refusal)
         return answer
 
