@@ -104,6 +104,7 @@ async def test_what_actions_push_is_waited_for_without_a_slot_and_deployed_by_it
     waits = Waits(talk)
     sha = await waits.begun()
     talk.github.check_run(talk.repository, sha, "build", None)
+    await talk.until_reason("looks for what waits for")  # which wakes it too
 
     grant = await waits.not_there(sha)
 
@@ -241,7 +242,8 @@ async def test_what_others_say_of_a_commit_is_all_read_and_what_we_say_is_left_o
     assert again == ({"build": "pending", "lint": "failure"}, False)
 
 
-async def test_a_wait_is_shown_as_one_wherever_jobs_are(talk: Talk) -> None:
+async def test_a_wait_is_shown_as_one_wherever_jobs_are(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(awaiting, "_FIRST", 60.0)  # it is not looked for again meanwhile
     waits = Waits(talk)
     sha = await waits.begun()
     await waits.not_there(sha, "registry_denied", "ghcr.io refuses it")

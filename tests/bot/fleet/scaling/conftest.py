@@ -62,6 +62,8 @@ async def brought(provider: Provider, *names: str) -> dict[str, Listed]:
     async with asyncio.timeout(120):
         while missing := set(names) - {one.worker for one in (await provider.list()).machines}:
             await provider.bring([newcomer(name, provider) for name in sorted(missing)])
+        # A process tells its number itself, once it runs.
+        await until(provider, lambda found: all(one.id != "0" for one in found.machines))
     return {one.worker: one for one in (await provider.list()).machines}
 
 
