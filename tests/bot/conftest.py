@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,6 @@ from workers.contract.messages import Kind
 
 OLD, NEW = "1" * 40, "2" * 40
 REPOSITORY = 7
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _deliveries_are_kept_however_late() -> Iterator[None]:
-    """Nobody sends again what a bot refused since its machine was busy with other tests."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("bot.store.arrivals._WAIT", 30.0)
-        yield
 
 
 @pytest.fixture(scope="session")
