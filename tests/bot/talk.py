@@ -15,10 +15,11 @@ from sqlmodel import col, select
 from bot.main import bot
 from bot.secrets import api_token
 from bot.store.database import Store
-from bot.store.tables import CommandRow, CommandState, Delivery, Job, Lock, Pull, Run
+from bot.store.tables import CommandRow, CommandState, Delivery, Job, JobState, Lock, Pull, Run
 from config.settings import Settings
 from config.trust import trusted
 from tests.github import GitHub, Repository, User, WorkTree
+from tests.github.standin import IDLE, PATIENCE
 from workers.contract.memory import MemoryQueue
 
 DOCKERFILE = "FROM scratch\n"
@@ -116,6 +117,19 @@ class Talk:
     async def jobs(self, run: Run) -> list[Job]:
         return await self._all(select(Job).where(Job.run_id == run.id).order_by(col(Job.id)))
 
+    async def queued(self, job: Job) -> Job:
+        """The job, once it waits for no other and for no place any more."""
+
+        async def moved() -> bool:
+            return (await self._job(job)).state is not JobState.WAITING
+
+        await self._until(moved)
+        return await self._job(job)
+
+    async def _job(self, job: Job) -> Job:
+        async with self.store.reading() as session:
+            return await session.get_one(Job, job.id)
+
     async def locks(self) -> list[Lock]:
         return await self._all(select(Lock))
 
@@ -156,7 +170,7 @@ class Talk:
             return list((await session.exec(wanted)).all())
 
     async def _until(self, look: Callable[[], Awaitable[bool]]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             while not await look():  # noqa: ASYNC110 (the store of another connection tells nobody)
                 await asyncio.sleep(0.05)
 
@@ -189,5 +203,7 @@ async def talking(
     ):
         github.app.hook_url = f"{url}/webhooks/github"
         bearer = {"authorization": f"Bearer {api_token.found(settings)}"}
-        async with httpx2.AsyncClient(verify=trusted(), base_url=f"{url}/api/v1", headers=bearer) as api:
+        async with httpx2.AsyncClient(
+            verify=trusted(), base_url=f"{url}/api/v1", headers=bearer, timeout=PATIENCE, limits=IDLE
+        ) as api:
             yield Talk(github, shop, ada, work, store, await work.head(), queue, api, settings.data_dir)

@@ -9,6 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 GRACE_SECONDS = 1
+IDLE_SECONDS = 600  # a connection that is closed just when somebody asks again is a lost request
 
 
 class _Server(uvicorn.Server):
@@ -53,6 +54,7 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=IDLE_SECONDS,
     )
     server = _Server(config)
     # Not a task group: what the block raises is to leave as it is, in no group of exceptions.

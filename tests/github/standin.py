@@ -42,7 +42,9 @@ from tests.github.server import listen, serving
 from tests.github.world import LoggedRequest, World
 
 T = TypeVar("T")
-PATIENCE = 30.0
+PATIENCE = 60.0  # of who shares two processors with all the other tests
+# Shorter than a bot keeps a connection that is idle (uvicorn: 5 s): none is ended just when it is used.
+IDLE = httpx2.Limits(keepalive_expiry=2)
 
 
 class GitHub(Acts, Administration):
@@ -63,7 +65,9 @@ class GitHub(Acts, Administration):
         await asyncio.to_thread(root.mkdir, parents=True, exist_ok=True)
         with contextlib.closing(listen(host, port)) as listener:
             world = World(root, f"http://{host}:{listener.getsockname()[1]}")
-            async with httpx2.AsyncClient(verify=trusted(), trust_env=False, timeout=PATIENCE) as client:
+            async with httpx2.AsyncClient(
+                verify=trusted(), trust_env=False, timeout=PATIENCE, limits=IDLE
+            ) as client:
                 github = cls(world, client, contract)
                 if contract:
                     world.post.check = contract.check_webhook

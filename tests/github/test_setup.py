@@ -200,7 +200,7 @@ async def test_every_fault_that_github_has_can_be_had(side: Side) -> None:
     assert asyncio.get_running_loop().time() - started >= 0.2
     faults.add(Fault.slow(REPO, delay=1))
     with pytest.raises(httpx2.ReadTimeout):
-        await bot("GET", REPO, timeout=0.1)
+        await bot("GET", REPO, timeout=httpx2.Timeout(60, read=0.1))
     issue = await side.github.open_issue(side.sample, side.ada)
     faults.add(Fault.lost("/comments"))
     with pytest.raises(httpx2.RemoteProtocolError):

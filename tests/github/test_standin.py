@@ -528,7 +528,7 @@ async def test_an_event_of_ones_own_and_waiting_for_it(
 ) -> None:
     happened = github.subscribe()
     guid = github.deliver("merge_group", {"action": "checks_requested", "repository": {"id": sample.id}})
-    waiting = asyncio.create_task(github.until(lambda: receiver.received, timeout=5))
+    waiting = asyncio.create_task(github.until(lambda: receiver.received))
     assert isinstance(sent := await anext(happened), DeliverySent)
     assert sent.delivery.guid == guid
     assert (await waiting)[0][0]["x-github-event"] == "merge_group"

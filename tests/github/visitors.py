@@ -20,7 +20,7 @@ from config.trust import trusted
 from tests.github.contract import Contract
 from tests.github.model import Json, Repository, User
 from tests.github.server import listen, serving
-from tests.github.standin import GitHub
+from tests.github.standin import PATIENCE, GitHub
 
 FILES = {"README.md": "# Sample\n", "src/app.py": "print('one')\n"}
 
@@ -64,7 +64,7 @@ class Client:
     def __init__(self, github: GitHub, credential: str) -> None:
         headers = {"Authorization": f"Bearer {credential}"} if credential else {}
         self.base = github.api_url
-        self.http = httpx2.AsyncClient(verify=trusted(), headers=headers, trust_env=False)
+        self.http = httpx2.AsyncClient(verify=trusted(), headers=headers, trust_env=False, timeout=PATIENCE)
 
     async def __call__(self, method: str, path: str, body: Any = None, **more: Any) -> httpx2.Response:
         return await self.http.request(method, self.base + path, json=body, **more)

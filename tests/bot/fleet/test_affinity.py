@@ -26,7 +26,7 @@ class World:
 
     async def fill(self) -> None:
         """`cold` is first and warm at `other`, `warm` is next and warm at `me`."""
-        own = self.talk.repository
+        own, sha = self.talk.repository, await self.talk.work.head()
         async with self.talk.store.transaction() as session:
             for place, (name, worker) in enumerate((("cold", "other"), ("warm", "me")), start=1):
                 session.add(
@@ -36,7 +36,7 @@ class World:
                 )
                 run = Run(
                     repository_id=900 + place, cause="push", cause_key=name, ref="refs/heads/main",
-                    sha=await self.talk.work.head(), actor="ada",
+                    sha=sha, actor="ada",
                 )  # fmt: skip
                 session.add(run)
                 await session.flush()
@@ -57,7 +57,7 @@ class World:
             job=job, worker=worker, instance=worker, nonce=nonce or f"{job} {worker}",
             public_key=KEYS.public, redelivered=redelivered,
         )  # fmt: skip
-        answer = await self.talk.queue.request(claim, 10)
+        answer = await self.talk.queue.request(claim, 60)
         assert isinstance(answer, Grant | Refusal)
         return answer
 

@@ -52,7 +52,7 @@ from config.repository import parse
 from config.settings import Settings
 from tests.bot.conftest import NEW, OLD, REPOSITORY
 from tests.bot.fleet.test_services import settings_of, stood
-from tests.bot.fleet.test_watching import BOT, REGISTRY, Watch
+from tests.bot.fleet.test_watching import BOT, LEASE, REGISTRY, Watch
 from tests.bot.fleet.test_watching import watch as plain  # noqa: F401
 from workers.contract.backups import BackupResult, BackupSpec, RestoreSpec
 from workers.contract.messages import (
@@ -90,7 +90,7 @@ def watch(plain: Watch, tmp_path: Path) -> Watch:  # noqa: F811
         "service_backups_key_id": "AKIA",
         "service_backups_secret": SecretStr("opens-sesame"),
     }
-    settings = Settings(data_dir=tmp_path, registry=REGISTRY, lease=10, **known)
+    settings = Settings(data_dir=tmp_path, registry=REGISTRY, lease=LEASE, **known)
     store, queue = plain.store, plain.queue
     secrets = Secrets(store, Vault(store, settings))
     router = Router(store, plain.proxy, settings, secrets, BOT)

@@ -51,7 +51,7 @@ async def talk(tmp_path: Path, github: GitHub) -> AsyncIterator[Talk]:
 async def granted(talk: Talk, job: Job) -> tuple[BuildSpec, Credentials]:
     keys = Keys()
     claim = Claim(job=job.id, worker="w", instance="i", nonce=uuid4().hex, public_key=keys.public)
-    answer = await talk.queue.request(claim, 10)
+    answer = await talk.queue.request(claim, 60)
     assert isinstance(answer, Grant), answer
     assert "pushes" not in answer.model_dump_json()
     assert isinstance(answer.spec, BuildSpec)
@@ -118,7 +118,7 @@ async def test_a_job_whose_secrets_no_key_opens_ends_with_a_sentence(talk: Talk,
         (await session.exec(select(Secret))).one().value = "v1:sealed with another key"
 
     claim = Claim(job=job.id, worker="w", instance="i", nonce="n", public_key=Keys().public)
-    answer = await talk.queue.request(claim, 10)
+    answer = await talk.queue.request(claim, 60)
 
     assert isinstance(answer, Refusal)
     assert (answer.retry, answer.reason) == (False, texts.NO_KEY)
@@ -138,7 +138,7 @@ async def test_a_deploy_for_which_no_tcp_port_is_left_ends_with_a_sentence_befor
         deploy.spec = {**deploy.spec, "processes": {"db": said}, "image_reference": "shop@sha256:1"}
 
     claim = Claim(job=deploy.id, worker="w", instance="i", nonce="n", public_key=Keys().public)
-    answer = await talk.queue.request(claim, 10)
+    answer = await talk.queue.request(claim, 60)
 
     assert isinstance(answer, Refusal), answer
     assert "TCP_PORTS" in answer.reason
@@ -161,7 +161,7 @@ async def test_no_claim_brings_a_repository_over_its_limit_and_the_job_stands_in
             session.add(Job(**{**copied, "attempt": 0, "worker": None, "offered_at": now()}))
 
         claim = Claim(job="another", worker="w", instance="i", nonce="m", public_key=Keys().public)
-        answer = await talk.queue.request(claim, 10)
+        answer = await talk.queue.request(claim, 60)
 
         assert isinstance(answer, Refusal)
         assert "1 jobs running of 1 at once" in answer.reason
@@ -183,14 +183,14 @@ async def test_a_job_with_labels_is_refused_to_whoever_lacks_them_and_stands_in_
         beat = Heartbeat(
             worker=worker, instance="i", pool="default", slots=1, address="", software="", labels=labels
         )
-        told = await talk.queue.request(beat, 10)
+        told = await talk.queue.request(beat, 60)
         assert isinstance(told, HeartbeatAnswer)
         assert told.lines == (["default+gpu"] if worker == "strong" else [])
 
     claim = Claim(job=job.id, worker="w", instance="i", nonce="m", public_key=Keys().public)
-    answer = await talk.queue.request(claim, 10)
+    answer = await talk.queue.request(claim, 60)
     assert answer == Refusal(reason="it asks for a worker with gpu")
-    again = await talk.queue.request(claim.model_copy(update={"worker": "strong"}), 10)
+    again = await talk.queue.request(claim.model_copy(update={"worker": "strong"}), 60)
     while isinstance(again, Refusal) and again.reason == "it is queued":  # it was put off for a moment
-        again = await talk.queue.request(claim.model_copy(update={"worker": "strong"}), 10)
+        again = await talk.queue.request(claim.model_copy(update={"worker": "strong"}), 60)
     assert isinstance(again, Grant), again

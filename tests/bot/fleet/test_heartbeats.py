@@ -72,12 +72,13 @@ async def test_an_attempt_is_renewed_lost_or_cancelled(heartbeats: Heartbeats, r
     refs = [AttemptRef(job=job.id, attempt=2) for job in jobs]
     gone = AttemptRef(job="9-9", attempt=1)
 
+    begun = now()
     answer = await heartbeats.answer(beat(attempts=[*refs, gone]))
 
     assert answer.lost == [*refs[2:], gone]
     assert answer.cancelled == [refs[1]]
     ends = [(await rows.again(job)).lease_until for job in jobs]
-    later = [end is not None and end > now() + timedelta(seconds=50) for end in ends]
+    later = [end is not None and end >= begun + timedelta(seconds=60) for end in ends]
     assert later == [True, True, False, False, False, False]
 
 
@@ -103,8 +104,10 @@ async def test_what_an_earlier_life_left_is_tried_again_and_what_the_worker_has_
 
 
 async def test_a_heartbeat_without_news_wakes_nobody_and_one_with_news_does(
-    heartbeats: Heartbeats, store: Store, release: Release
+    heartbeats: Heartbeats, store: Store, release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What looks now and then whether the file was changed by others cannot tell these writes from theirs.
+    monkeypatch.setattr(store._changes, "anything", lambda: None)
     web = container(store, release)
     await heartbeats.answer(beat(containers=[web]))
     with store.changes() as changed:

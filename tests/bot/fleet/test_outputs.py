@@ -121,7 +121,11 @@ async def test_nothing_that_a_worker_says_steers_a_terminal_or_ends_a_line(
 
 
 @pytest.mark.parametrize("store_kind", ["sqlite", "postgresql"])
-async def test_numbers_that_cannot_be_break_nothing_and_are_not_kept(store: Store, release: Release) -> None:
+async def test_numbers_that_cannot_be_break_nothing_and_are_not_kept(
+    store: Store, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = now()
+    monkeypatch.setattr(usage, "now", lambda: at)  # all of it in one minute
     nan, endless = float("nan"), float("inf")
     mine = whose(store, release)
     told: list[dict[str, Any]] = [

@@ -173,8 +173,8 @@ async def test_a_right_that_is_lost_and_a_worker_that_is_silent_end_a_shell(
     async with begun(no) as scene:
         assert (await scene.ends).why is Why.RIGHT
         assert (await scene.worker.hears()).what == Close()
-    monkeypatch.setattr(shells, "SILENT", 0.05)
     async with begun() as scene:
+        monkeypatch.setattr(shells, "SILENT", 0.05)  # from when it has begun
         over = await scene.ends
         assert (over.why, "says nothing any more" in over.sentence) == (Why.LOST, True)
 

@@ -36,7 +36,7 @@ environments:
 async def claimed(talk: Talk, job: str) -> tuple[TaskSpec, Credentials] | Refusal:
     keys = Keys()
     claim = Claim(job=job, worker="w", instance="i", nonce=job, public_key=keys.public)
-    answer = await talk.queue.request(claim, 10)
+    answer = await talk.queue.request(claim, 60)
     if isinstance(answer, Refusal):
         return answer
     assert isinstance(answer, Grant)

@@ -61,6 +61,7 @@ from workers.contract.messages import (
 
 BOT = "127.0.0.1:8000"
 REGISTRY = "registry.test/acme"
+LEASE = 300.0  # longer than a test takes: only who is made `silent` is
 
 
 @dataclass
@@ -166,7 +167,7 @@ class Watch:
 
 @pytest.fixture
 async def watch(store: Store, rows: Rows, tmp_path: Path) -> Watch:
-    settings = Settings(data_dir=tmp_path, registry=REGISTRY, lease=10)
+    settings = Settings(data_dir=tmp_path, registry=REGISTRY, lease=LEASE)
     queue, proxy = MemoryQueue(), Signpost()
     queue.connected_at -= 3600
     secrets = Secrets(store, Vault(store, settings))
@@ -191,11 +192,11 @@ async def watch(store: Store, rows: Rows, tmp_path: Path) -> Watch:
 
 
 def draining() -> dict[str, Any]:
-    return {"state": ReleaseState.RETIRED, "remove_after": now() + timedelta(seconds=20)}
+    return {"state": ReleaseState.RETIRED, "remove_after": now() + timedelta(minutes=5)}
 
 
 def proving() -> dict[str, Any]:
-    return {"steady_at": now() + timedelta(seconds=10)}
+    return {"steady_at": now() + timedelta(minutes=5)}
 
 
 async def test_a_release_that_restarts_right_after_its_switch_goes_back_by_itself(watch: Watch) -> None:
@@ -380,7 +381,7 @@ async def test_containers_are_written_where_something_changed_and_go_with_their_
 
 async def silent(watch: Watch, worker: str) -> None:
     async with watch.store.transaction() as session:
-        past = now() - timedelta(minutes=1)
+        past = now() - timedelta(seconds=2 * LEASE)
         here = update(WorkerRow).where(col(WorkerRow.name) == worker)
         await session.exec(here.values(seen_at=past, started_at=past))
 

@@ -46,7 +46,7 @@ class Side:
 async def side(tmp_path: Path) -> AsyncIterator[Side]:
     async with (
         GitHub.running(tmp_path / "github") as github,
-        httpx2.AsyncClient(verify=trusted(), trust_env=False) as http,
+        httpx2.AsyncClient(verify=trusted(), trust_env=False, timeout=60) as http,
     ):
         shop = await github.create_repository("acme/shop", {"a": "b"})
         client = Renewing(http, github.api_url)

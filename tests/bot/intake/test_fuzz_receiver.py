@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlmodel import func, select
 from starlette.types import ASGIApp, Message
 
@@ -126,6 +127,7 @@ async def ask(web: ASGIApp, body: bytes, headers: list[tuple[bytes, bytes]], cut
     return answer[0]["status"], answer[1]["body"]
 
 
+@pytest.mark.timeout(900)  # so many bodies beside all the other tests
 async def test_no_body_whatever_breaks_the_receiver_or_makes_it_grow(store: Store, tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     chance = random.Random(seed)

@@ -7,6 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -22,7 +23,7 @@ from bot.store.tables import Delivery, DeliveryState
 from config.settings import Settings
 from workers.contract.messages import now
 
-SOON = 20.0  # seconds: less than the processor's poll
+SOON = 60.0  # seconds: less than the processor's poll
 
 
 class Decisions:
@@ -57,6 +58,7 @@ class Decisions:
 def decisions(monkeypatch: pytest.MonkeyPatch) -> Decisions:
     made = Decisions()
     monkeypatch.setattr(processing, "decide", made.decide)
+    monkeypatch.setattr(processing, "_POLL", timedelta(hours=1))
     return made
 
 

@@ -100,7 +100,7 @@ async def door_to(
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with (
             serving(web, listener),
-            httpx2.AsyncClient(verify=trusted(), base_url=url, timeout=30) as http,
+            httpx2.AsyncClient(verify=trusted(), base_url=url, timeout=60) as http,
         ):
             http.headers["authorization"] = f"Bearer {TOKEN}"
             yield Door(http, store)

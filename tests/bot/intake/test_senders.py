@@ -38,7 +38,7 @@ async def delivered(store: Store, folder: Path, senders: Senders, address: str) 
     async with door_to(store, folder, senders=senders) as door:
         transport = httpx2.AsyncHTTPTransport(local_address=address)
         async with httpx2.AsyncClient(
-            verify=trusted(), base_url=door.http.base_url, transport=transport
+            verify=trusted(), base_url=door.http.base_url, transport=transport, timeout=60
         ) as http:
             return await Door(http, store).deliver(BODY, content_type=JSON)
 

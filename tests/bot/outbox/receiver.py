@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-SECONDS = 60.0  # a courier imports apprise, which takes a busy machine long
+SECONDS = 120.0  # a courier imports apprise, which takes a busy machine long
 
 
 @dataclass

@@ -19,6 +19,8 @@ from tests.bot.conftest import REPOSITORY
 from tests.bot.outbox.conftest import House
 from tests.bot.outbox.receiver import until
 
+pytestmark = pytest.mark.timeout(600)  # each courier is a process that imports apprise
+
 
 def address(house: House) -> str:
     return f"json://127.0.0.1:{house.receiver.port}/chat"
@@ -133,7 +135,8 @@ async def test_what_answers_without_an_end_has_no_more_memory_than_it_may() -> N
                 writer.write(bytes(1 << 20))
                 await writer.drain()
 
-    little = "import sys; from bot.outbox import courier as c; c._MEMORY = 192 << 20; sys.exit(c.main())"
+    bounds = "c._MEMORY, c.LONGEST = 192 << 20, 300"
+    little = f"import sys; from bot.outbox import courier as c; {bounds}; sys.exit(c.main())"
     async with await asyncio.start_server(endless, "127.0.0.1", 0) as server:
         told = f"json://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         given = {"address": told, "title": "x", "body": "x", "guarded": True, "reachable": "127.0.0.1"}

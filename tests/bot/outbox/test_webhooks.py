@@ -104,7 +104,10 @@ async def test_a_bot_that_is_killed_before_it_wrote_down_that_it_was_taken_tells
     assert first.body == second.body
 
 
-async def test_a_receiver_that_says_nothing_holds_up_nobody_else(house: House) -> None:
+async def test_a_receiver_that_says_nothing_holds_up_nobody_else(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.outbox.posting.TIMEOUT", 300.0)  # it is not asked once more meanwhile
     await house.webhook(events=("deploy.failed",))
     house.receiver.silent = True
     async with house.sending(notify="ops: json://127.0.0.1:9"):

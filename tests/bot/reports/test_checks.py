@@ -51,8 +51,9 @@ async def until(talk: Talk, sha: str, status: str, count: int = 1) -> CheckRun:
 
 
 async def build(talk: Talk, sha: str) -> Job:
+    """Of the newest run, once a worker could have it."""
     [run] = [run for run in await talk.runs() if run.sha == sha][-1:]
-    return next(job for job in await talk.jobs(run) if job.kind is Kind.BUILD)
+    return await talk.queued(next(job for job in await talk.jobs(run) if job.kind is Kind.BUILD))
 
 
 async def moved(talk: Talk, job: Job, state: JobState, **columns: Any) -> None:

@@ -285,14 +285,14 @@ async def test_the_head_is_read_again_before_a_job_is_given_to_a_worker(talk: Ta
     number, head = await talk.open_pull({"a": "1"})
     await talk.accepted(number, f"/deploy staging {head}")
     run = (await talk.runs())[-1]
-    job = (await talk.jobs(run))[0]
+    job = await talk.queued((await talk.jobs(run))[0])
     hook, talk.github.app.hook_url = talk.github.app.hook_url, None  # nobody tells us of the next push
     new = await talk.push({"a": "2"}, "feature")
     talk.github.app.hook_url = hook
 
     key = bytes(PrivateKey.generate().public_key).hex()
     claim = Claim(job=job.id, worker="w", instance="i", nonce="n", public_key=key)
-    answer = await talk.queue.request(claim, 10)
+    answer = await talk.queue.request(claim, 60)
 
     assert isinstance(answer, Refusal)
     assert answer.reason == f"Not run: the head has moved to {new[:7]}"

@@ -45,7 +45,7 @@ async def newest(talk: Talk) -> Job:
 
 async def granted(queue: MemoryQueue, job: str) -> Grant:
     answer = await queue.request(
-        Claim(job=job, worker="w", instance="i", nonce=job, public_key=Keys().public), 10
+        Claim(job=job, worker="w", instance="i", nonce=job, public_key=Keys().public), 60
     )
     assert isinstance(answer, Grant), answer
     return answer
@@ -64,7 +64,7 @@ async def offered(talk: Talk) -> Job:
 async def lives_at(talk: Talk, worker: str) -> None:
     """What is live has a worker, with room for more."""
     beat = Heartbeat(worker=worker, instance="i", pool="default", slots=9, address="127.0.0.1", software="")
-    await talk.queue.request(beat, 10)
+    await talk.queue.request(beat, 60)
     async with talk.store.transaction() as session:
         for release in (await session.exec(select(Release))).all():
             release.worker = worker
@@ -200,7 +200,7 @@ async def test_what_was_stopped_before_a_worker_asked_is_not_run_and_says_why(ta
 
     keys = Keys()
     await talk.queue.request(
-        Claim(job=job.id, worker="w", instance="i", nonce="n", public_key=keys.public), 10
+        Claim(job=job.id, worker="w", instance="i", nonce="n", public_key=keys.public), 60
     )
 
     ended = await newest(talk)

@@ -89,7 +89,7 @@ async def test_a_service_gets_what_its_tag_is_now_and_the_answer_says_what_chang
     assert spec.release.services is not None
     assert {one.name for one in spec.release.services.wanted} == {"db", "fixed", "search"}
     news = ServiceNews(job=job.id, attempt=grant.attempt, service="db", image=NEW)
-    assert isinstance(await talk.queue.request(news, 30), Noted)
+    assert isinstance(await talk.queue.request(news, 60), Noted)
     await ends(talk, job.id, grant.attempt, Succeeded())
 
     told = f"db runs postgres:17 as it is now: sha256:{'a' * 12} → sha256:{'b' * 12}"

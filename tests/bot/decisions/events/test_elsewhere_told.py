@@ -9,6 +9,7 @@ from sqlmodel import col, select
 
 from bot.github import forge
 from bot.github.client import GitHubError
+from bot.jobs import awaiting
 from bot.store.tables import AwaitRow, Image, Job, JobState, Repository
 from bot.web.pages import jobs
 from config.settings import Settings
@@ -51,7 +52,7 @@ class Waits:
 
     async def begun(self, branch: str = "main") -> str:
         beat = Heartbeat(worker="w", instance="i", pool="default", slots=9, address="127.0.0.1", software="")
-        await self.talk.queue.request(beat, 30)
+        await self.talk.queue.request(beat, 60)
         return await self.talk.push({"a": "1"}, branch)
 
     async def job(self, sha: str, kind: Kind = Kind.BUILD) -> Job:
@@ -69,7 +70,7 @@ class Waits:
         job = await self.job(sha, kind)
         nonce = f"{job.id}.{job.attempt}"
         claim = Claim(job=job.id, worker="w", instance="i", nonce=nonce, public_key=KEYS.public)
-        answer = await self.talk.queue.request(claim, 30)
+        answer = await self.talk.queue.request(claim, 60)
         assert isinstance(answer, Grant), answer
         return answer
 
@@ -96,10 +97,14 @@ class Waits:
         await self.ends(grant, Succeeded(image=image))
 
 
-async def test_what_actions_push_is_waited_for_without_a_slot_and_deployed_by_its_digest(talk: Talk) -> None:
+async def test_what_actions_push_is_waited_for_without_a_slot_and_deployed_by_its_digest(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(awaiting, "_FIRST", 60.0)  # it is not looked for again before it is woken
     waits = Waits(talk)
     sha = await waits.begun()
     talk.github.check_run(talk.repository, sha, "build", None)
+    await talk.until_reason("looks for what waits for")  # which wakes it too
 
     grant = await waits.not_there(sha)
 
@@ -237,7 +242,8 @@ async def test_what_others_say_of_a_commit_is_all_read_and_what_we_say_is_left_o
     assert again == ({"build": "pending", "lint": "failure"}, False)
 
 
-async def test_a_wait_is_shown_as_one_wherever_jobs_are(talk: Talk) -> None:
+async def test_a_wait_is_shown_as_one_wherever_jobs_are(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(awaiting, "_FIRST", 60.0)  # it is not looked for again meanwhile
     waits = Waits(talk)
     sha = await waits.begun()
     await waits.not_there(sha, "registry_denied", "ghcr.io refuses it")

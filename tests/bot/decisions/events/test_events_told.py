@@ -238,6 +238,7 @@ async def test_any_event_in_any_form_is_stored_and_has_a_reason(
     await talk.until_reason("ignored: " if event in ("star", "invented", "workflow_run") else ": ")
 
 
+@pytest.mark.timeout(600)
 async def test_after_githubs_outage_everything_is_told_and_nothing_twice(talk: Talk) -> None:
     number = await _pull(talk)
     talk.github.label_pull(talk.repository, number, talk.ada, "show")
@@ -246,7 +247,7 @@ async def test_after_githubs_outage_everything_is_told_and_nothing_twice(talk: T
     await talk.announced(number, head)
     comment = await talk.github.comment(talk.repository, number, talk.ada, "/cancel")
     with talk.github.down() as outage:
-        await talk.github.until(lambda: outage.hits > 2, timeout=60)
+        await talk.github.until(lambda: outage.hits > 2, timeout=120)
 
     await talk.github.until(lambda: talk.reactions(comment) == {"eyes", "rocket"}, timeout=120)
     assert await talk.status(head, "blacktree/build (web)", "error") == "Cancelled by ada"

@@ -51,7 +51,7 @@ def newcomer(name: str, provider: Provider) -> Newcomer:
 
 async def until(provider: Provider, look: Callable[[Found], bool]) -> Found:
     """What is listed once it looks so."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not look(found := await provider.list()):  # noqa: ASYNC110 (other processes)
             await asyncio.sleep(0.1)
     return found
@@ -59,9 +59,11 @@ async def until(provider: Provider, look: Callable[[Found], bool]) -> Found:
 
 async def brought(provider: Provider, *names: str) -> dict[str, Listed]:
     """Their machines, told again until they are listed, as the scaler does."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while missing := set(names) - {one.worker for one in (await provider.list()).machines}:
             await provider.bring([newcomer(name, provider) for name in sorted(missing)])
+        # A process tells its number itself, once it runs.
+        await until(provider, lambda found: all(one.id != "0" for one in found.machines))
     return {one.worker: one for one in (await provider.list()).machines}
 
 

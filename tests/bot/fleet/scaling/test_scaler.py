@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -160,6 +161,12 @@ def scene(store: Store, rows: Rows, tmp_path: Path) -> Scene:
     return Scene(store, rows, settings, Queue(), Words())
 
 
+@pytest.fixture
+def much_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that failed is told again after more than a test takes."""
+    monkeypatch.setattr("bot.fleet.scaling.rows._FIRST_WAIT", 300.0)
+
+
 async def test_jobs_that_wait_bring_workers_with_credentials_of_their_own(scene: Scene) -> None:
     await scene.jobs(3)
 
@@ -239,6 +246,7 @@ async def test_who_serves_a_release_stays(scene: Scene) -> None:
     assert await scene.states() == {"builders-1": "draining"}
 
 
+@pytest.mark.usefixtures("much_later")
 async def test_a_provider_that_fails_is_told_again_later_and_people_are_told_why(scene: Scene) -> None:
     await scene.jobs(1)
     scene.words.fails = "no space is left"
@@ -251,6 +259,7 @@ async def test_a_provider_that_fails_is_told_again_later_and_people_are_told_why
     assert (pool.wanted, pool.coming, pool.started[0].state) == (1, 1, ScaledState.STARTING)
 
 
+@pytest.mark.usefixtures("much_later")
 async def test_who_ends_before_it_is_heard_is_not_started_again_at_once(scene: Scene) -> None:
     await scene.jobs(1)
     await scene.scaler.round()
@@ -425,6 +434,7 @@ async def lived(scene: Scene, mortal: Mortal, monkeypatch: pytest.MonkeyPatch) -
     await until(set(), 0)
 
 
+@pytest.mark.timeout(900)  # it lives as often as there are steps
 async def test_a_bot_killed_at_any_step_leaves_nothing_wrong(
     store: Store, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,7 +456,7 @@ async def test_what_is_shown_of_a_pool(scene: Scene) -> None:
     await scene.jobs(3)
     before = await scene.shown()
     assert (before.wanted, before.workers, before.waiting) == (2, 0, 3)
-    assert before.why == "3 jobs wait, the oldest for 0 s; 2 more to start"
+    assert re.fullmatch(r"3 jobs wait, the oldest for \d+ s; 2 more to start", before.why)
 
     await scene.scaler.round()
     await scene.beat("builders-1")
