@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -44,6 +45,8 @@ from workers.contract.queue import BotQueue, QueueDown
 from workers.contract.seal import seal
 
 _NO_TOKEN_WAIT = 30.0  # seconds
+_ON_ITS_WAY = 3.0  # seconds that a worker has to come back from another node …
+_LOOK = 0.25  # … and between two looks for it
 
 log = structlog.get_logger()
 
@@ -252,10 +255,18 @@ class Claims:
             return False
         heard_ago = self._settings.lease - (job.lease_until - now()).total_seconds()
         try:
-            reached = await self._queue.order(job.worker, Nudge())
+            reached = await self._reached(job.worker)
         except QueueDown:
             return False
         return not reached and time.monotonic() - self._queue.connected_at > heard_ago
+
+    async def _reached(self, worker: str) -> bool:
+        """Raises QueueDown. Of a cluster one node may be lost, and who was there is on the way to another."""
+        until = time.monotonic() + (_ON_ITS_WAY if "," in self._settings.queue_url else 0.0)
+        # Nobody tells us who is connected to a broker.
+        while not (reached := await self._queue.order(worker, Nudge())) and time.monotonic() < until:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK)
+        return reached
 
     async def _granted_already(self, session: AsyncSession, claim: Claim) -> bool:
         """Whether a slot that asked once more has got a job meanwhile: it starts one."""

@@ -102,6 +102,7 @@ async def sweeping(
             seconds=seconds,
             name=name,
             coalesce=True,
+            misfire_grace_time=None,  # however late: APScheduler leaves out what is late by a second
             max_instances=1,
             # Nobody waits for what asks GitHub: it starts beside the rest, and again on its interval.
             **({"next_run_time": now()} if name in asking else {}),

@@ -107,7 +107,7 @@ async def test_a_burst_scales_from_zero_to_two_and_back_and_no_job_is_killed(
     await fleet.until(lambda: empty(fleet), "nobody to be left")
 
     async def at_rest() -> bool:
-        return (await pool(fleet))["why"] == "nothing waits or runs"
+        return bool((await pool(fleet))["why"] == "nothing waits or runs")
 
     await fleet.until(at_rest, "the pool to want nobody")
     assert "no worker was added yet" in await fleet.run("workers", "list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ from bot.jobs.affinity import PATIENCE
 from bot.store.tables import Job, JobState, Repository, Run
 from tests.bot.talk import Talk, talking
 from tests.github import GitHub
-from workers.contract.messages import Claim, Grant, Kind, Refusal, now
+from workers.contract.messages import Claim, Grant, Kind, Nudge, Refusal, now
 from workers.contract.seal import Keys
 
 KEYS = Keys()
@@ -67,8 +68,8 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, github: GitHub) -> AsyncIterator[World]:
-    async with talking(tmp_path, github) as talk:
+async def world(tmp_path: Path, github: GitHub, request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    async with talking(tmp_path, github, **getattr(request, "param", {})) as talk:
         await talk.push({"a": "0"})
         await talk.until_run("push")
         here = World(talk)
@@ -118,6 +119,19 @@ async def test_what_a_killed_worker_did_by_anothers_offer_comes_back_with_that(w
     assert (lost.state, lost.attempt, lost.reason) == (JobState.QUEUED, 1, "worker_lost")
     assert isinstance(answer, Grant)
     assert (answer.job, answer.attempt) == ("cold", 1)
+
+
+@pytest.mark.parametrize("world", [{"queue_url": "amqp://a.test,b.test,c.test/"}], indirect=True)
+async def test_who_was_at_a_lost_node_of_the_broker_has_a_moment_to_come_back(world: World) -> None:
+    assert await granted(world, "cold", "me") == ("warm", 1)
+    claimed = asyncio.create_task(world.claim("warm", "third", redelivered=True))
+    await asyncio.sleep(0.3)  # as long as it takes to come back
+    orders = world.talk.queue.orders("me")  # it is connected again, and hears what it is told
+    back = asyncio.ensure_future(anext(orders))
+
+    assert await claimed == Refusal(reason="it is running")
+    assert await back == Nudge()
+    assert ((await world.job("warm")).worker, (await world.job("warm")).attempt) == ("me", 1)
 
 
 async def test_nothing_is_passed_over_for_longer_than_a_moment(world: World) -> None:
