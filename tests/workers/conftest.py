@@ -108,4 +108,4 @@ async def worker(
     running = asyncio.create_task(worker.run())
     yield worker
     worker.stop(now=True)
-    await asyncio.wait_for(running, 30)
+    await asyncio.wait_for(running, 90)
