@@ -17,6 +17,7 @@ from tests.workers.source.githost import TOKEN as TOKEN
 from tests.workers.source.githost import GitHost as GitHost
 from tests.workers.source.githost import serving
 from workers.contract.memory import MemoryQueue
+from workers.deploy import health, service_health
 from workers.engine.builder import Builder
 from workers.engine.buildkit import find_builder
 from workers.engine.docker import DockerEngine
@@ -82,6 +83,13 @@ async def tools(name: str, queue: MemoryQueue, docker_engine: DockerEngine, sett
         Registries(settings),
         own_limit(settings),
     )
+
+
+@pytest.fixture
+def last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a container printed until it was healthy is in the log, however busy this machine is."""
+    for module in (health, service_health):
+        monkeypatch.setattr(module, "_LAST_WORDS", 3.0)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from workers.deploy import names
 from workers.deploy.swarm import converged, errors, failed, progress, reached
 from workers.engine.services import Service, Task
 
+pytestmark = pytest.mark.timeout(900)
 NEW, OLD = "new", "old"
 
 
@@ -58,7 +59,7 @@ def service(swarm: Engine, name: str) -> Iterator[str]:
         one.remove()
     for secret in swarm.client.secrets.list(filters={"label": f"io.blacktree.service={service}"}):
         secret.remove()
-    wait_for(lambda: _without_network(swarm, service), "its network goes")
+    wait_for(lambda: _without_network(swarm, service), "its network goes", 120)
 
 
 def _without_network(engine: Engine, name: str) -> bool:
