@@ -160,7 +160,7 @@ def _led_at(bot: Process) -> str:
     return max((str(json.loads(line)["timestamp"]) for line in led), default="")
 
 
-async def _until(look: Callable[[], bool | Awaitable[bool]], what: str, limit: float = 60) -> None:
+async def _until(look: Callable[[], bool | Awaitable[bool]], what: str, limit: float = 120) -> None:
     """Look often until it holds; what is away meanwhile says nothing."""
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:

@@ -68,14 +68,14 @@ class Process:
     async def ended(self) -> int:
         """Wait until it ends by itself; returns its exit code."""
         assert self._child is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             return await self._child.wait()
 
     async def _end(self, number: int) -> int:
         assert self._child is not None
         if self._child.returncode is None:
             self._child.send_signal(number)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             return await self._child.wait()
 
     async def run(self, *command: str) -> str:
@@ -109,7 +109,7 @@ class Instance:
         }
         github.app.hook_url = f"{self.url}/webhooks/github"
         self.processes: list[Process] = []
-        self._http = httpx2.AsyncClient(verify=trusted())
+        self._http = httpx2.AsyncClient(verify=trusted(), timeout=30)  # a bot may have no turn for seconds
 
     def turn_to(self, bot: Process) -> None:
         """Ask this one of several bots from now on."""
@@ -186,7 +186,7 @@ class Instance:
         bots = (process.env for process in self.processes if process.command == "serve")
         return next(bots, self.settings | {"BLACKTREE_DATA_DIR": str(self.folder / "serve")})
 
-    async def ready(self, limit: float = 60) -> None:
+    async def ready(self, limit: float = 120) -> None:
         """Wait until the bot answers that store and queue do."""
         await self.until(self._is_ready, "the bot to be ready", limit)
 
@@ -209,7 +209,7 @@ class Instance:
         runs = [await self.api(f"/runs/{run['id']}") for run in reversed(await self.api("/runs"))]
         return [job for run in runs for job in run["jobs"]]
 
-    async def job(self, kind: str, state: str, limit: float = 60) -> dict[str, Any]:
+    async def job(self, kind: str, state: str, limit: float = 120) -> dict[str, Any]:
         """Wait for a job of this kind in this state."""
 
         async def look() -> dict[str, Any] | None:
@@ -219,7 +219,7 @@ class Instance:
 
         return await self.until(look, f"a {kind} job that is {state}", limit)
 
-    async def until(self, look: Callable[[], Awaitable[T | None]], what: str, limit: float = 60) -> T:
+    async def until(self, look: Callable[[], Awaitable[T | None]], what: str, limit: float = 120) -> T:
         """The first true thing that `look` sees, asked ten times a second for `limit` seconds."""
         deadline = asyncio.get_running_loop().time() + limit
         while asyncio.get_running_loop().time() < deadline:
@@ -261,7 +261,7 @@ async def _printed(command: Sequence[str], settings: Mapping[str, str], program:
                 child = await asyncio.create_subprocess_exec(
                     str(program), *command, env=environ, stdout=one, stderr=other
                 )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             code = await child.wait()
         assert code == 0, errors.read_text()
         return output.read_text()

@@ -62,7 +62,7 @@ class Fork:
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
-    async def prints(self, pattern: str, limit: float = 30) -> re.Match[str]:
+    async def prints(self, pattern: str, limit: float = 90) -> re.Match[str]:
         """Wait, for `limit` seconds, until what it has printed has this."""
         async with asyncio.timeout(limit):
             while not (

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.parts.waiting import wait_for
 
-_LIMIT = 20.0  # seconds for a polite end
+_LIMIT = 60.0  # seconds for a polite end
 _HELPERS = 5.0  # seconds in which a program's own children follow it
 
 
@@ -63,7 +63,7 @@ class Child:
         return self._process.poll()
 
     def terminate(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Ask it to end and wait; whatever is still there after 20 seconds is killed."""
+        """Ask it to end and wait; whatever is still there after a minute is killed."""
         self._end(how)
 
     def kill(self, patience: float = _HELPERS) -> None:

@@ -27,7 +27,7 @@ class Engine:
 
     def __enter__(self) -> Self:
         _run("engine", "start")
-        self.client = docker.from_env()
+        self.client = docker.from_env(timeout=180)  # for one answer
         return self
 
     def __exit__(
@@ -70,7 +70,7 @@ class Engine:
 
 def _run(script: str, *arguments: str) -> None:
     done = subprocess.run(
-        [_MACHINE / script, *arguments], check=False, capture_output=True, text=True, timeout=120
+        [_MACHINE / script, *arguments], check=False, capture_output=True, text=True, timeout=300
     )
     if done.returncode != 0:
         raise PartMissing(f"tests/machine/{script} {' '.join(arguments)}: {done.stderr.strip()}")

@@ -106,6 +106,7 @@ class Registry(Part):
             auth=(self.username, self.password),
             headers={"Accept": _MANIFESTS},
             verify=self.trust(),
+            timeout=60,
         )
 
     def tags(self, repository: str) -> list[str]:
