@@ -76,7 +76,8 @@ class Aws(Part):
 
     def check_permissions(self, really: bool) -> None:
         """From now on IAM's policies count, or do not."""
-        httpx2.post(f"{self.url}/moto-api/reset-auth", content="0" if really else "inf").raise_for_status()
+        count = "0" if really else "inf"
+        httpx2.post(f"{self.url}/moto-api/reset-auth", content=count, timeout=60).raise_for_status()
 
 
 class EcrRegistry(Registry):
@@ -127,7 +128,7 @@ class EcrRegistry(Registry):
     def hashed(self) -> str:
         script = "print crypt($ARGV[0], '$2y$05$abcdefghijklmnopqrstuu')"
         argv = ["perl", "-e", script, self.password]
-        return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=10).stdout
+        return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120).stdout
 
     def trust(self) -> ssl.SSLContext:
         return ssl.create_default_context(cadata=self.authority.pem.decode())

@@ -27,7 +27,7 @@ from workers.contract.messages import Asked, Cancel, Claim, Nudge, Refusal
 from workers.contract.queue import QueueDown
 from workers.contract.rabbitmq import RabbitBot, RabbitWorker
 
-pytestmark = pytest.mark.timeout(400)  # the broker may have to be started first
+pytestmark = pytest.mark.timeout(600)  # the broker may have to be started first
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ from workers.contract.messages import (
 from workers.contract.queue import QueueDown, Taken, WorkerQueue
 from workers.contract.shells import Printed, ShellSaid, Still, Stream
 
-pytestmark = pytest.mark.timeout(400)  # the broker may have to be started first
+pytestmark = pytest.mark.timeout(600)  # the broker may have to be started first
 
 
 def offer(job: str = "job-1") -> Offer:

@@ -128,7 +128,8 @@ async def test_a_service_is_made_rolled_over_rolled_back_and_removed(
     )
 
     bot.credentials = Credentials(env={"PASSWORD": "battery-staple"})
-    bad = await bot.run("r2", swarmed(base, "r2", name, "echo no database; exit 7", replicas=2))
+    late: dict[str, Any] = {"replicas": 2, "stability": 5}  # on a busy machine it ends later than it might
+    bad = await bot.run("r2", swarmed(base, "r2", name, "echo no database; exit 7", **late))
 
     assert isinstance(bad.result, Failed), bot.log("r2")
     assert (bad.result.fault, bad.result.step) == (Fault.USER, "start")
