@@ -18,6 +18,7 @@ from tests.workers.source.githost import GitHost as GitHost
 from tests.workers.source.githost import serving
 from workers.contract.memory import MemoryQueue
 from workers.deploy import health, service_health
+from workers.engine import buildkit, cgroups, cli, piping
 from workers.engine.builder import Builder
 from workers.engine.buildkit import find_builder
 from workers.engine.docker import DockerEngine
@@ -28,6 +29,22 @@ from workers.tools import Tools
 from workers.worker import Worker
 
 MADE = "blacktree.test"  # the label of what a test makes itself, beside the worker
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _patient() -> Iterator[None]:
+    """What a worker waits for on its own machine takes long where other tests run beside."""
+    waits = (
+        (buildkit, "_ASKING"),
+        (cgroups, "_PATIENCE"),
+        (cli, "_SETTLING"),
+        (health, "_ASKING"),
+        (piping, "_SOON"),
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        for module, seconds in waits:
+            patched.setattr(module, seconds, 60.0)
+        yield
 
 
 @pytest.fixture

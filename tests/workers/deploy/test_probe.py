@@ -92,7 +92,10 @@ async def test_a_wrong_answer_says_what_to_write_instead(
     assert bool(todo) == bool(found.todo)
 
 
-async def test_a_server_with_tls_is_told_so(serving: Serving, tmp_path: Path) -> None:
+async def test_a_server_with_tls_is_told_so(
+    serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "_STAYS_OPEN", 60.0)
     files = certificates.server("localhost", certificates.authority()).write(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files["certificate"], files["key"])
@@ -126,6 +129,7 @@ async def test_what_speaks_another_protocol_is_known_as_such(
     serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probing, "_ANSWER", 1.5)
+    monkeypatch.setattr(probing, "_STAYS_OPEN", 10.0)  # which no answer of this server takes
     address = await serving(b"-ERR unknown command 'GET'\r\n", on=b"-ERR\r\n", every=0.05)
     found = await seen(address)
     assert (found.healthy, found.http) == (True, False)
