@@ -74,7 +74,8 @@ class Process:
     async def _end(self, number: int) -> int:
         assert self._child is not None
         if self._child.returncode is None:
-            self._child.send_signal(number)
+            with suppress(ProcessLookupError):  # it ended just now
+                self._child.send_signal(number)
         async with asyncio.timeout(120):
             return await self._child.wait()
 
