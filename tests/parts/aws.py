@@ -76,7 +76,8 @@ class Aws(Part):
 
     def check_permissions(self, really: bool) -> None:
         """From now on IAM's policies count, or do not."""
-        httpx2.post(f"{self.url}/moto-api/reset-auth", content="0" if really else "inf").raise_for_status()
+        count = "0" if really else "inf"
+        httpx2.post(f"{self.url}/moto-api/reset-auth", content=count, timeout=60).raise_for_status()
 
 
 class EcrRegistry(Registry):

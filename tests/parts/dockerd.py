@@ -87,7 +87,7 @@ class Dockerd:
             self._start_containerd()
             self.start()
             _run(str(_BASE_IMAGE), BASE_IMAGE, env=self.environ)
-            self.client = docker.DockerClient(self.url)
+            self.client = docker.DockerClient(self.url, timeout=180)
         except BaseException:
             self._remove()
             raise

@@ -29,7 +29,7 @@ class Engine:
 
     def __enter__(self) -> Self:
         _run("engine", "start")
-        self.client = docker.from_env()
+        self.client = docker.from_env(timeout=180)  # for one answer
         return self
 
     def __exit__(

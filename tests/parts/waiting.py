@@ -19,7 +19,7 @@ _PROCESSES = 10  # that have ports of their own
 _given: set[int] = set()
 
 
-def wait_for(condition: Callable[[], bool], what: str, limit: float = 30.0) -> None:
+def wait_for(condition: Callable[[], bool], what: str, limit: float = 90.0) -> None:
     """Look until the condition holds; after `limit` seconds a TimeoutError says `what` did not happen."""
     deadline = time.monotonic() + limit
     while not condition():

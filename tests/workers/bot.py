@@ -50,7 +50,7 @@ class Bot:
         self.queue = queue
         self.specs: dict[str, Spec] = {}
         self.credentials = Credentials()
-        self.lease = 6.0
+        self.lease = 60.0
         self.claims: list[Claim] = []
         self.beats: list[Heartbeat] = []
         self.lookups: list[Lookup] = []
@@ -94,14 +94,14 @@ class Bot:
     async def nudge(self, worker: str) -> None:
         await self.queue.order(worker, Nudge())
 
-    async def finished(self, job: str, timeout: float = 60, attempt: int = 1) -> Finished:
+    async def finished(self, job: str, timeout: float = 150, attempt: int = 1) -> Finished:
         def ended() -> Finished | None:
             ends = (event for event in self.events if isinstance(event, Finished))
             return next((end for end in ends if (end.job, end.attempt) == (job, attempt)), None)
 
         return await self.until(ended, timeout)
 
-    async def until(self, found: Callable[[], T | None], timeout: float = 30) -> T:
+    async def until(self, found: Callable[[], T | None], timeout: float = 60) -> T:
         """What `found` returns once it is true."""
         async with asyncio.timeout(timeout):
             while not (value := found()):

@@ -17,6 +17,8 @@ from tests.workers.source.githost import TOKEN as TOKEN
 from tests.workers.source.githost import GitHost as GitHost
 from tests.workers.source.githost import serving
 from workers.contract.memory import MemoryQueue
+from workers.deploy import health, service_health
+from workers.engine import buildkit, cgroups, cli, piping
 from workers.engine.builder import Builder
 from workers.engine.buildkit import find_builder
 from workers.engine.docker import DockerEngine
@@ -27,6 +29,22 @@ from workers.tools import Tools
 from workers.worker import Worker
 
 MADE = "blacktree.test"  # the label of what a test makes itself, beside the worker
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _patient() -> Iterator[None]:
+    """What a worker waits for on its own machine takes long where other tests run beside."""
+    waits = (
+        (buildkit, "_ASKING"),
+        (cgroups, "_PATIENCE"),
+        (cli, "_SETTLING"),
+        (health, "_ASKING"),
+        (piping, "_SOON"),
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        for module, seconds in waits:
+            patched.setattr(module, seconds, 60.0)
+        yield
 
 
 @pytest.fixture
@@ -85,6 +103,13 @@ async def tools(name: str, queue: MemoryQueue, docker_engine: DockerEngine, sett
 
 
 @pytest.fixture
+def last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a container printed until it was healthy is in the log, however busy this machine is."""
+    for module in (health, service_health):
+        monkeypatch.setattr(module, "_LAST_WORDS", 3.0)
+
+
+@pytest.fixture
 async def bot(queue: MemoryQueue) -> AsyncIterator[Bot]:
     bot = Bot(queue)
     serving = asyncio.create_task(bot.serve())
@@ -108,4 +133,4 @@ async def worker(
     running = asyncio.create_task(worker.run())
     yield worker
     worker.stop(now=True)
-    await asyncio.wait_for(running, 30)
+    await asyncio.wait_for(running, 90)

@@ -21,7 +21,7 @@ async def test_an_attempt_that_is_stopped_while_its_folder_is_made_leaves_none(
 
     def slowly(self: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
         begun.set()
-        go_on.wait(10)
+        go_on.wait(60)
         made(self, mode, parents, exist_ok)
         done.set()
 
@@ -39,12 +39,12 @@ async def test_an_attempt_that_is_stopped_while_its_folder_is_made_leaves_none(
     with monkeypatch.context() as patched:
         patched.setattr(Path, "mkdir", slowly)
         living = asyncio.create_task(live())
-        await asyncio.to_thread(begun.wait, 10)
+        await asyncio.to_thread(begun.wait, 60)
         living.cancel()
         await asyncio.sleep(0)
         go_on.set()
         await asyncio.gather(living, return_exceptions=True)
-        await asyncio.to_thread(done.wait, 10)
+        await asyncio.to_thread(done.wait, 60)
 
     assert living.cancelled()
     assert not folder.exists()

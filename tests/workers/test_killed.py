@@ -76,7 +76,7 @@ async def killed_later(settings: Settings, job: BuildSpec, login: str) -> AsyncI
 
 
 async def until(seen: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not seen():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -87,9 +87,10 @@ async def started_again(settings: Settings, queue: MemoryQueue, bot: Bot) -> Non
     running = asyncio.create_task(worker.run())
     await bot.until(lambda: bot.beats)
     worker.stop()
-    await asyncio.wait_for(running, 30)
+    await asyncio.wait_for(running, 90)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("step", "leaves"),
     [
@@ -125,7 +126,7 @@ async def test_after_kill_9_nothing_goes_on_and_the_next_start_removes_what_is_l
         if step in ("build", "test"):
             await until(lambda: any(line.startswith("sleep") for line in alive(marker)))
         else:
-            await asyncio.wait_for((git.fetching if step == "checkout" else came).wait(), 30)
+            await asyncio.wait_for((git.fetching if step == "checkout" else came).wait(), 90)
     if step != "test":  # the engine goes on with that one: its container is what is left
         await until(lambda: not alive(marker))
     await until(lambda: not alive(str(settings.data_dir)))

@@ -49,7 +49,8 @@ async def test_a_job_is_claimed_with_a_fresh_nonce_and_finished(bot: Bot, base: 
 async def test_a_refused_offer_is_dropped(bot: Bot, queue: MemoryQueue) -> None:
     await queue.offer(Offer(job="unknown", pool="default"))
     await bot.until(lambda: bot.claims)
-    await asyncio.sleep(0.2)
+    beats = len(bot.beats)
+    await bot.until(lambda: len(bot.beats) > beats + 1)
     assert len(bot.claims) == 1
     assert await queue.depth("default") == 0
 
@@ -112,7 +113,7 @@ async def test_no_offer_is_held_for_as_long_as_a_broker_allows(
     await bot.offer("a", spec(base, "a", "sleep 60", probe=SLOW))
     await bot.until(lambda: bot.started("a", "check"))
 
-    await asyncio.wait_for(acknowledged.wait(), 10)
+    await asyncio.wait_for(acknowledged.wait(), 60)
 
     assert not any(isinstance(event, Finished) for event in bot.events)
     bot.cancelled = [AttemptRef(job="a", attempt=1)]
@@ -142,11 +143,11 @@ async def test_an_attempt_whose_lease_is_lost_is_stopped_and_told_to_nobody(
 async def test_an_attempt_that_cannot_renew_its_lease_stops_itself(
     bot: Bot, base: str, engine: Engine, name: str
 ) -> None:
-    bot.lease = 3
+    bot.lease = 10
     await bot.offer("a", spec(base, "a", "sleep 60", probe=SLOW))
     await bot.until(lambda: bot.started("a", "check"))
     bot.silent = True
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while releases(engine, name):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     await asyncio.sleep(0.5)
@@ -156,6 +157,7 @@ async def test_an_attempt_that_cannot_renew_its_lease_stops_itself(
 async def test_a_drained_worker_ends_what_runs_and_takes_nothing_more(
     bot: Bot, worker: Worker, base: str, queue: MemoryQueue
 ) -> None:
+    worker._settings = worker._settings.model_copy(update={"shutdown": 120.0})  # however slowly it starts
     await bot.offer("a", spec(base, "a", "sleep 1;" + SERVE.format("a")))
     await bot.until(lambda: bot.started("a", "check"))
     worker.stop()
@@ -172,7 +174,7 @@ async def test_what_runs_too_long_while_draining_is_stopped_for_another_worker(
     await bot.offer("a", spec(base, "a", "sleep 60", probe=SLOW))
     await bot.until(lambda: bot.started("a", "check"))
     worker.stop(now=True)
-    ended = await bot.finished("a", 10)
+    ended = await bot.finished("a")
     assert isinstance(ended.result, Failed)
     assert (ended.result.fault, ended.result.reason) == (Fault.OURS, "worker_stopping")
     assert releases(engine, name) == []
@@ -201,7 +203,7 @@ async def test_a_worker_that_drains_and_is_stopped_gets_no_more_time_than_any(
     await queue.order(settings.worker, Drain())
     await bot.until(lambda: bot.beats[-1].draining)
     worker.stop()
-    ended = await bot.finished("a", settings.shutdown + 10)
+    ended = await bot.finished("a")
     assert isinstance(ended.result, Failed)
     assert ended.result.reason == "worker_stopping"
 
@@ -219,7 +221,7 @@ async def test_without_docker_a_worker_waits_says_what_to_do_and_stops_when_told
         working = asyncio.create_task(worker.run())
         await eventually(lambda: any("nowhere.sock" in line.get("why", "") for line in logs))
         worker.stop()
-        await asyncio.wait_for(working, 5)
+        await asyncio.wait_for(working, 60)
 
     (told,) = [line for line in logs if line["event"] == "waiting for the engine"]
     assert "DOCKER_HOST" in told["why"]

@@ -190,8 +190,10 @@ async def _opened(broker: Broker, prefix: str, gate: Gate) -> AsyncIterator[Ends
     async with AsyncExitStack() as stack:
 
         async def worker(name: str) -> RabbitWorker:
-            connected = RabbitWorker.connected(broker.amqp_url, gate.credential(name), prefix)
+            connected = RabbitWorker.connected(broker.amqp_url, gate.credential(name), prefix, wait=60)
             return await stack.enter_async_context(connected)
 
-        bot = await stack.enter_async_context(RabbitBot.connected(broker.amqp_url, gate, prefix, "bot"))
+        bot = await stack.enter_async_context(
+            RabbitBot.connected(broker.amqp_url, gate, prefix, "bot", wait=60)
+        )
         yield Ends(bot, await worker("w1"), await worker("w2"))

@@ -33,7 +33,7 @@ async def test_a_slot_that_waits_for_the_pool_gets_what_is_handed() -> None:
     await asyncio.sleep(0)
     hand.put(take("own"))
 
-    taken = await asyncio.wait_for(waiting, 5)
+    taken = await asyncio.wait_for(waiting, 60)
 
     assert taken.offer == Offer(job="own", pool=POOL)
     await taken.give_back()
@@ -48,10 +48,10 @@ async def test_one_of_two_waiting_slots_gets_what_is_handed() -> None:
     await asyncio.sleep(0)
     hand.put(take("own"))
 
-    done, _ = await asyncio.wait(slots, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait(slots, timeout=60, return_when=asyncio.FIRST_COMPLETED)
     assert [slot.result().offer.job for slot in done] == ["own"]
     await queue.offer(Offer(job="pools", pool=POOL))
-    jobs = {(await asyncio.wait_for(slot, 5)).offer.job for slot in slots}
+    jobs = {(await asyncio.wait_for(slot, 60)).offer.job for slot in slots}
     assert jobs == {"own", "pools"}
 
 

@@ -27,7 +27,7 @@ from workers.contract.messages import Asked, Cancel, Claim, Nudge, Refusal
 from workers.contract.queue import QueueDown
 from workers.contract.rabbitmq import RabbitBot, RabbitWorker
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(600)  # the broker may have to be started first
 
 
 @asynccontextmanager
@@ -47,7 +47,7 @@ async def test_who_poses_as_the_bot_is_not_believed(broker: Broker, rabbits: End
     forged = Refusal(reason="forged").model_dump_json().encode()
     async with posing(broker, prefix, forged):
         with pytest.raises(QueueDown, match="not from our bot"):
-            await rabbits.worker.request(claim(), 10)
+            await rabbits.worker.request(claim(), 60)
 
 
 async def test_a_request_has_its_answer_written_to_no_queue_that_it_names(
@@ -125,7 +125,8 @@ async def test_a_worker_waits_for_a_bot_that_has_never_been_there(
     async with asyncio.TaskGroup() as tasks:
 
         async def work() -> str:
-            async with RabbitWorker.connected(broker.amqp_url, gate.credential("w1"), prefix) as worker:
+            known = gate.credential("w1")
+            async with RabbitWorker.connected(broker.amqp_url, known, prefix, wait=60) as worker:
                 return await worker.check()
 
         with capture_logs() as logs:
@@ -134,7 +135,7 @@ async def test_a_worker_waits_for_a_bot_that_has_never_been_there(
                 lambda: any("has not been at this queue" in entry.get("why", "") for entry in logs)
             )
             assert not working.done()
-            async with RabbitBot.connected(broker.amqp_url, gate, prefix):
+            async with RabbitBot.connected(broker.amqp_url, gate, prefix, wait=60):
                 assert "RabbitMQ" in await working
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 
 import pytest
 
@@ -25,7 +26,7 @@ from workers.contract.messages import (
 from workers.contract.queue import QueueDown, Taken, WorkerQueue
 from workers.contract.shells import Printed, ShellSaid, Still, Stream
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(600)  # the broker may have to be started first
 
 
 def offer(job: str = "job-1") -> Offer:
@@ -48,9 +49,18 @@ async def take(queue: WorkerQueue) -> Taken:
     return await queue.take(POOL)
 
 
+async def waiting(ends: Ends, number: int, *pools: str) -> None:
+    """Returns once so many offers wait there. A broker that is busy may say for a moment that none does."""
+
+    async def so_many() -> bool:
+        return sum([await ends.bot.depth(pool) for pool in pools]) == number
+
+    await eventually(so_many)
+
+
 async def test_an_offer_is_taken_and_acknowledged_once(ends: Ends) -> None:
     await ends.bot.offer(offer())
-    assert await ends.bot.depth(POOL) == 1
+    await waiting(ends, 1, POOL)
     taken = await ends.worker.take(POOL)
     assert taken.offer == offer()
     assert not taken.redelivered
@@ -87,7 +97,7 @@ async def test_a_running_attempt_reserves_no_second_offer(ends: Ends) -> None:
     for job in ("first", "second"):
         await ends.bot.offer(offer(job))
     first = await ends.worker.take(POOL)
-    assert await ends.bot.depth(POOL) == 1
+    await waiting(ends, 1, POOL)
     await first.ack()
     second = await ends.other.take(POOL)
     assert second.offer.job == "second"
@@ -121,19 +131,20 @@ GPU = f"{POOL}+gpu"
 
 
 async def test_of_several_lines_none_is_preferred_and_one_offer_is_reserved_at_most(ends: Ends) -> None:
-    for number in range(8):
+    many = 14  # that the first half of all is of one line then would be a rare chance
+    for number in range(many):
         await ends.bot.offer(offer(f"plain-{number}"))
         await ends.bot.offer(offer(f"gpu-{number}").model_copy(update={"pool": GPU}))
     order = []
-    for left in range(15, -1, -1):
+    for left in range(2 * many - 1, -1, -1):
         taken = await ends.worker.take(POOL, GPU)
-        assert await ends.bot.depth(POOL) + await ends.bot.depth(GPU) == left
+        await waiting(ends, left, POOL, GPU)
         assert not taken.redelivered
         order.append(taken.offer.job)
         await taken.ack()
-    assert [job for job in order if job.startswith("gpu")] == [f"gpu-{number}" for number in range(8)]
-    assert [job for job in order if job.startswith("plain")] == [f"plain-{number}" for number in range(8)]
-    assert len({job.split("-")[0] for job in order[:8]}) == 2, "both are taken from"
+    assert [job for job in order if job.startswith("gpu")] == [f"gpu-{number}" for number in range(many)]
+    assert [job for job in order if job.startswith("plain")] == [f"plain-{number}" for number in range(many)]
+    assert len({job.split("-")[0] for job in order[:many]}) == 2, "both are taken from"
 
 
 async def test_who_waits_at_several_lines_gets_one_offer_and_loses_none_when_cancelled(ends: Ends) -> None:
@@ -165,9 +176,9 @@ async def test_requests_are_answered_side_by_side(ends: Ends) -> None:
     async with Bot().serving(ends.bot):
         beat = Heartbeat(worker="w2", instance="i", pool=POOL, slots=1, address="", software="")
         answers = await asyncio.gather(
-            ends.worker.request(claim(), 10),
-            ends.other.request(beat, 10),
-            ends.worker.request(claim("w3"), 10),
+            ends.worker.request(claim(), 60),
+            ends.other.request(beat, 60),
+            ends.worker.request(claim("w3"), 60),
         )
     assert list(answers) == [Refusal(reason="w1"), Refusal(reason="w2"), Refusal(reason="w3")]
 
@@ -249,5 +260,10 @@ async def test_what_is_said_of_a_shell_comes_in_order_and_to_nobody_when_that_is
         heard = [await asyncio.wait_for(hearing(), 30) for _ in range(20)]
     assert [(one.number, getattr(one.what, "data", b"")[1]) for one in heard] == [(n, n) for n in range(20)]
 
-    with pytest.raises(QueueDown):
-        await ends.worker.say(ShellSaid(shell=name, number=20, what=Still()))
+    async def unheard() -> bool:
+        with suppress(QueueDown):
+            await ends.worker.say(ShellSaid(shell=name, number=20, what=Still()))
+            return False
+        return True
+
+    await eventually(unheard)  # a broker removes the queue just after it has closed the channel

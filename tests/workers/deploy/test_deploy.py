@@ -41,7 +41,7 @@ def spec(base: str, release: str, script: str, **more: Any) -> DeploySpec:
         "release": release, "image": base,
         "pull": False, "port": 8080, "command": ["sh", "-c", script], "env": {"COLOUR": "green"},
         "limits": Limits(memory=64 * 2**20, cpus=0.5, pids=50),
-        "probe": Probe(path="/", timeout=30, interval=0.1), "labels": {},
+        "probe": Probe(path="/", timeout=90, interval=0.1), "labels": {},
     }  # fmt: skip
     return DeploySpec.model_validate({**fields, **more})
 
@@ -63,13 +63,13 @@ def leftovers(engine: Engine, name: str) -> list[str]:
 
 
 async def page(address: str) -> str:
-    async with httpx2.AsyncClient(verify=trusted(), trust_env=False) as client:
+    async with httpx2.AsyncClient(verify=trusted(), trust_env=False, timeout=60) as client:
         return (await client.get(f"http://{address}/")).text
 
 
 async def serving(address: str, text: str) -> None:
     """Returns once `address` answers with `text`."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while True:
             with contextlib.suppress(httpx2.HTTPError):
                 assert await page(address) == text
@@ -91,6 +91,7 @@ async def deployed(bot: Bot, base: str, release: str) -> Finished:
     return ended
 
 
+@pytest.mark.usefixtures("last_words")
 async def test_a_healthy_release_is_switched_to(bot: Bot, engine: Engine, base: str, name: str) -> None:
     ended = await deployed(bot, base, "r1")
     assert [step.name for step in ended.steps] == ["pull", "start", "check", "switch"]
@@ -227,7 +228,7 @@ async def test_a_cancelled_deploy_leaves_nothing(bot: Bot, engine: Engine, base:
     await bot.offer("r1", spec(base, "r1", "sleep 60", probe=Probe(path="/", timeout=60, interval=0.1)))
     await bot.until(lambda: bot.started("r1", "check"))
     await bot.cancel(name, "r1")
-    ended = await bot.finished("r1", 10)
+    ended = await bot.finished("r1")
     assert isinstance(ended.result, Stopped)
     assert releases(engine, name) == []
     assert networks(engine, name) == 0
@@ -277,7 +278,7 @@ async def test_what_runs_once_in_an_image_has_its_entrypoint_as_its_processes_ha
     assert isinstance(ended.result, Succeeded), bot.log("r1")
     assert "── release\npostgres\n" in bot.log("r1")
 
-    told = {"name": "nightly", "command": ["sh", "-c", "echo by $SCHEME"], "timeout": 30, "release": release}
+    told = {"name": "nightly", "command": ["sh", "-c", "echo by $SCHEME"], "timeout": 90, "release": release}
     ended = await bot.run("t1", TaskSpec.model_validate(told))
     assert isinstance(ended.result, Succeeded), bot.log("t1")
     assert "── task\nby postgres\n" in bot.log("t1")
@@ -375,7 +376,7 @@ async def test_one_bad_replica_and_none_of_them_stays(bot: Bot, engine: Engine, 
 async def test_a_probe_asks_what_it_is_told_to(
     bot: Bot, base: str, script: str, more: dict[str, Any], healthy: str | None
 ) -> None:
-    probe = {"timeout": 30 if healthy else 1.5, "interval": 0.1, **more["probe"]}
+    probe = {"timeout": 90 if healthy else 1.5, "interval": 0.1, **more["probe"]}
     ended = await bot.run("r1", spec(base, "r1", script, probe=probe))
     assert isinstance(ended.result, Succeeded if healthy else Failed), bot.log("r1")
     assert f"healthy: {healthy}" in bot.log("r1") or not healthy
@@ -387,9 +388,9 @@ async def test_the_images_own_healthcheck_decides_where_it_is_to(
     checked = with_healthcheck(engine, base, name)
     probe = {"kind": "image", "interval": 0.1}
     script = "exec httpd -f -p 8080 -h /"
-    first = spec(checked, "r1", f"touch /ok; {script}", probe={**probe, "timeout": 30})
+    first = spec(checked, "r1", f"touch /ok; {script}", probe={**probe, "timeout": 90})
     assert isinstance((await bot.run("r1", first)).result, Succeeded)
-    ended = await bot.run("r2", spec(checked, "r2", script, probe={**probe, "timeout": 5}))
+    ended = await bot.run("r2", spec(checked, "r2", script, probe={**probe, "timeout": 10}))
     assert isinstance(ended.result, Failed)
     assert "HEALTHCHECK says" in ended.result.sentence
     assert "not ok" in ended.result.sentence
@@ -405,6 +406,7 @@ def with_healthcheck(engine: Engine, base: str, name: str) -> str:
     return str(made.commit(changes=[test]).id)
 
 
+@pytest.mark.usefixtures("last_words")
 async def test_a_container_may_do_little_by_default(bot: Bot, base: str) -> None:
     script = "grep -E 'CapBnd|NoNewPrivs' /proc/self/status; mknod /x b 8 0; " + SERVE.format("r1")
     ended = await bot.run("r1", spec(base, "r1", script))
@@ -447,14 +449,14 @@ async def test_environments_reach_each_other_only_through_a_network_that_both_na
         for place, one in there.items()
     }
 
-    def fetch(place: str, host: str) -> str:
-        script = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 1 {host} 8080 2>&1"
+    def fetch(place: str, host: str, patience: int = 1) -> str:
+        script = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w {patience} {host} 8080 2>&1"
         said: Any = there[place].exec_run(["sh", "-c", script]).output
         return str(said.decode().splitlines()[-1])
 
-    assert fetch("two", "three") == "three", "by its environment's name"
-    assert fetch("one", addresses["one"][0]) == "one"
-    assert fetch("one", "two") == "nc: bad address 'two'"
+    assert fetch("two", "three", 60) == "three", "by its environment's name"
+    assert fetch("one", addresses["one"][0], 60) == "one"
+    assert fetch("one", "two", 60) == "nc: bad address 'two'"
     for address in (*addresses["two"], *addresses["three"]):
         assert fetch("one", address) == "nc: timed out"
     assert fetch("two", addresses["one"][0]) == "nc: timed out"

@@ -25,6 +25,7 @@ from workers.engine.docker import DockerEngine
 from workers.tools import Tools
 from workers.worker import Worker
 
+pytestmark = pytest.mark.timeout(600)
 DEPLOYER = Path(__file__).with_name("deployer.py")
 
 
@@ -46,11 +47,22 @@ async def at_work(settings: Settings, tools: Tools, queue: MemoryQueue) -> Async
         yield
     finally:
         worker.stop(now=True)
-        await asyncio.wait_for(running, 30)
+        await asyncio.wait_for(running, 90)
 
 
-async def killed(folder: Path, name: str, release: str, step: str, told: Any, words: str = "HALTED") -> None:
-    """Deploy in another process, and kill -9 it when it has done `step`, or when its log has `words`."""
+async def killed(
+    folder: Path,
+    name: str,
+    release: str,
+    step: str,
+    told: Any,
+    words: str = "HALTED",
+    begun: Callable[[], bool] = lambda: True,
+) -> None:
+    """Deploy in another process, and kill -9 it when it has done `step`, or when its log has `words`.
+
+    And what these announce has `begun`.
+    """
     order = {"worker": name, "owner": name, "job": release, "step": step, "folder": str(folder / "x"),
              "spec": told.model_dump(mode="json")}  # fmt: skip
     child = await asyncio.create_subprocess_exec(
@@ -59,11 +71,13 @@ async def killed(folder: Path, name: str, release: str, step: str, told: Any, wo
     assert child.stdout is not None
     said = b""
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(150):
             while words.encode() not in said:
                 line = await child.stdout.readline()
                 assert line, said.decode()
                 said += line
+            while not begun():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
     finally:
         child.kill()
         await child.wait()
@@ -120,9 +134,12 @@ async def test_without_a_proxy_the_old_release_serves_again_after_its_worker_was
 
     new = spec(base, "new", script, host_port=port, serving="old")
 
-    await killed(tmp_path, name, "new", "start", new, words)
+    def aside() -> bool:
+        return any(one.endswith(".aside") for one in leftovers(engine, name))
 
-    assert any(name.endswith(".aside") for name in leftovers(engine, name))
+    await killed(tmp_path, name, "new", "start", new, words, aside)
+
+    assert aside()
     bot.retired = ["new"]
     async with at_work(settings, tools, queue):
         await bot.until(lambda: leftovers(engine, name) == before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from workers.engine.docker import DockerEngine
 from workers.engine.engine import Command, ContainerSpec, prefixed
 from workers.upkeep.room import Room
 
+pytestmark = pytest.mark.timeout(900)
 MB = 2**20
 MOST = 3 * 10 * MB  # of one container's log
 FLOOD = "while true; do echo $(seq 9999); done & "
@@ -54,9 +56,13 @@ async def test_a_log_flood_takes_no_more_than_its_share_of_the_disk(
     logs = root / "containers" / str(container.id)
 
     def size() -> int:
-        return sum(file.stat().st_size for file in logs.glob("*-json.log*"))
+        found = 0
+        for file in logs.glob("*-json.log*"):
+            with contextlib.suppress(FileNotFoundError):  # it is turned over just now
+                found += file.stat().st_size
+        return found
 
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while len(list(logs.glob("*-json.log*"))) < 3:  # it is turned over for the second time
         assert time.monotonic() < deadline, f"{size()} bytes"
         assert await page(neighbour) == "quiet\n"
@@ -77,7 +83,7 @@ async def test_a_fork_bomb_has_the_processes_of_its_own_container_and_no_more(
     async def processes() -> int:
         return int((await asyncio.to_thread(container.stats, stream=False))["pids_stats"]["current"])
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while (count := await processes()) < LIMITS.pids - 5:
         assert time.monotonic() < deadline, f"{count} processes"
     for _ in range(5):

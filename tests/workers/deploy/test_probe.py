@@ -92,7 +92,10 @@ async def test_a_wrong_answer_says_what_to_write_instead(
     assert bool(todo) == bool(found.todo)
 
 
-async def test_a_server_with_tls_is_told_so(serving: Serving, tmp_path: Path) -> None:
+async def test_a_server_with_tls_is_told_so(
+    serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "_STAYS_OPEN", 60.0)
     files = certificates.server("localhost", certificates.authority()).write(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files["certificate"], files["key"])
@@ -116,7 +119,7 @@ async def test_headers_that_never_end_are_given_up(
     serving: Serving, monkeypatch: pytest.MonkeyPatch, first: bytes, on: bytes
 ) -> None:
     monkeypatch.setattr(probing, "_ANSWER", 0.5)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         found = await seen(await serving(first, on=on, every=0.1), path="/up")
     assert not found.healthy
     assert "had no answer" in found.what
@@ -125,7 +128,8 @@ async def test_headers_that_never_end_are_given_up(
 async def test_what_speaks_another_protocol_is_known_as_such(
     serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probing, "_ANSWER", 0.5)
+    monkeypatch.setattr(probing, "_ANSWER", 1.5)
+    monkeypatch.setattr(probing, "_STAYS_OPEN", 10.0)  # which no answer of this server takes
     address = await serving(b"-ERR unknown command 'GET'\r\n", on=b"-ERR\r\n", every=0.05)
     found = await seen(address)
     assert (found.healthy, found.http) == (True, False)
@@ -155,7 +159,7 @@ async def test_a_release_of_another_protocol_is_asked_in_http_once(monkeypatch: 
             )
         ]  # fmt: skip
         running = asyncio.create_task(found.run())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len([one for one in heard if not one]) < 5:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert found.failing(found.containers[0]) == ""

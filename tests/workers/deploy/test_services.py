@@ -37,7 +37,7 @@ def store(engine: Engine, registry: Registry, base: str, bot: Bot, name: str) ->
 
 def service(image: str, **more: Any) -> ServiceSpec:
     fields = {
-        "name": "db", "image": image, "generated": ["PASSWORD"], "timeout": 15, "grace": 1,
+        "name": "db", "image": image, "generated": ["PASSWORD"], "timeout": 90, "grace": 1,
         "limits": Limits(memory=64 * 2**20, cpus=0.5, pids=50),
     }  # fmt: skip
     return ServiceSpec.model_validate({**fields, **more})
@@ -75,7 +75,7 @@ def standing(engine: Engine, name: str, which: str = "db") -> Container:
 
 
 def fetched(container: Container, host: str, path: str) -> str:
-    script = f"printf 'GET /{path} HTTP/1.0\\r\\n\\r\\n' | nc -w 1 {host} 6000 2>&1"
+    script = f"printf 'GET /{path} HTTP/1.0\\r\\n\\r\\n' | nc -w 60 {host} 6000 2>&1"
     said: Any = container.exec_run(["sh", "-c", script]).output
     return str((said.decode().splitlines() or [""])[-1])
 
@@ -89,11 +89,12 @@ def released(engine: Engine, name: str, release: str) -> Container:
     return found
 
 
+@pytest.mark.usefixtures("last_words")
 async def test_a_service_is_there_before_the_release_command_and_reached_by_its_environment_alone(
     bot: Bot, engine: Engine, base: str, name: str, store: Storeroom
 ) -> None:
     db = service(store.image("stock/db:1"), volumes={f"{name}.db.data": "/data"})
-    ask = "printf 'GET /password HTTP/1.0\\r\\n\\r\\n' | nc -w 1 db 6000 | tail -1; echo $DATABASE_URL"
+    ask = "printf 'GET /password HTTP/1.0\\r\\n\\r\\n' | nc -w 60 db 6000 | tail -1; echo $DATABASE_URL"
 
     ended = await succeeded(bot, base, "r1", db, release_command=["sh", "-c", ask])
 
@@ -290,14 +291,14 @@ async def test_where_the_new_container_of_a_killed_attempt_is_not_healthy_the_on
     bot: Bot, engine: Engine, base: str, name: str, store: Storeroom
 ) -> None:
     ok = {"command": ["test", "!", "-e", "/broken"], "interval": 0.2}
-    db = service(store.image("stock/db:1"), healthcheck=ok, timeout=4)
+    db = service(store.image("stock/db:1"), healthcheck=ok)
     await succeeded(bot, base, "r1", db)
     container = standing(engine, name)
     before = halted(engine, container)
     container.exec_run(["touch", "/broken"])
     await unhealthy(container)
 
-    result = await failed(bot, base, "r2", db)
+    result = await failed(bot, base, "r2", db.model_copy(update={"timeout": 4.0}))
 
     assert result.reason == "service_unhealthy"
     assert "serves again" in bot.log("r2")
@@ -306,7 +307,7 @@ async def test_where_the_new_container_of_a_killed_attempt_is_not_healthy_the_on
 
 async def unhealthy(container: Container) -> None:
     """Returns once the engine says so."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while container.attrs["State"]["Health"]["Status"] != "unhealthy":
             await asyncio.sleep(0.1)
             container.reload()
@@ -392,7 +393,7 @@ async def test_a_release_that_needs_more_room_still_reaches_its_services(
     db = service(store.image("stock/db:1"))
     await succeeded(bot, base, "r1", db)
     before = standing(engine, name)
-    reach = ["sh", "-c", "printf 'GET /first HTTP/1.0\\r\\n\\r\\n' | nc -w 2 db 6000 | grep -q 200"]
+    reach = ["sh", "-c", "printf 'GET /first HTTP/1.0\\r\\n\\r\\n' | nc -w 60 db 6000 | grep -q 200"]
 
     few = Services(place=PLACE, wanted=[db])
     told = spec(base, "r2", SERVE.format("r2"), services=few, replicas=15, release_command=reach)

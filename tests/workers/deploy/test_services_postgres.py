@@ -23,7 +23,7 @@ from workers.contract.backups import BackupResult, BackupSpec, Depot, Kept, Rest
 from workers.contract.messages import Credentials, Failed, Finished, Limits, Succeeded
 from workers.contract.services import Services, ServiceSpec
 
-pytestmark = pytest.mark.usefixtures("worker")
+pytestmark = [pytest.mark.usefixtures("worker"), pytest.mark.timeout(900)]
 PREVIEW = "test.7.pr-1"
 PSQL = "PGPASSWORD=$POSTGRES_PASSWORD psql -h 127.0.0.1 -U postgres -v ON_ERROR_STOP=1 -q"
 DUMP = ["sh", "-c", "PGPASSWORD=$POSTGRES_PASSWORD pg_dump -h 127.0.0.1 -U postgres --clean --if-exists"]
@@ -56,7 +56,7 @@ def stands(made: Made, volume: str, **more: Any) -> ServiceSpec:
         volumes={volume: "/data"},
         generated=["POSTGRES_PASSWORD"],
         limits=Limits(memory=256 * 2**20, cpus=1, pids=100),
-        timeout=60,
+        timeout=150,
         **more,
     )
 
@@ -72,7 +72,9 @@ async def test_a_database_is_made_migrated_left_alone_and_changed_with_its_rows(
     app, bot.credentials, db = made.app, known(made), stands(made, f"{name}.db.data")
 
     async def deployed(release: str, sql: str, one: ServiceSpec = db) -> Finished:
-        migrate = ["sh", "-c", f'psql -v ON_ERROR_STOP=1 -At "$DATABASE_URL" -c "{sql}"']
+        # It listens a moment before it lets anybody in.
+        there = 'until pg_isready -q -d "$DATABASE_URL"; do sleep 0.2; done'
+        migrate = ["sh", "-c", f'{there}; psql -v ON_ERROR_STOP=1 -At "$DATABASE_URL" -c "{sql}"']
         told = Services(place=PLACE, wanted=[one])
         ended = await bot.run(
             release, spec(app, release, SERVE.format(release), services=told, release_command=migrate)

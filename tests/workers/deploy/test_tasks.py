@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("worker")
 
 
 def task(release: DeploySpec, script: str, **more: Any) -> TaskSpec:
-    told = {"name": "nightly", "command": ["sh", "-c", script], "timeout": 30, "release": release, **more}
+    told = {"name": "nightly", "command": ["sh", "-c", script], "timeout": 120, "release": release, **more}
     return TaskSpec.model_validate(told)
 
 
@@ -79,7 +79,7 @@ async def test_a_task_of_a_release_that_is_not_here_says_so_and_may_be_tried_aga
 ) -> None:
     release = spec(base, "gone", SERVE.format("x"))
 
-    result = await asyncio.wait_for(failed(bot, "t1", task(release, "true")), 60)
+    result = await asyncio.wait_for(failed(bot, "t1", task(release, "true")), 150)
 
     assert (result.fault, result.reason, result.step) == (Fault.OURS, "release_gone", "pull")
 

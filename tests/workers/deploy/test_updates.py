@@ -38,7 +38,7 @@ def first_start(container: Container) -> str:
 async def test_a_service_moves_to_what_its_tag_is_now_keeps_its_data_and_goes_back_if_it_must(
     bot: Bot, engine: Engine, base: str, name: str, store: Storeroom
 ) -> None:
-    db = service(store.image("moved/db:1"), volumes={f"{name}.db.data": "/data"}, timeout=30)
+    db = service(store.image("moved/db:1"), volumes={f"{name}.db.data": "/data"})
     await succeeded(bot, base, "r1", db)
     first, old = standing(engine, name).id, bot.news[-1].image
     data = first_start(standing(engine, name))

@@ -30,7 +30,7 @@ from workers.engine.arguments import Kind
 from workers.engine.buildkit import find_builder
 from workers.engine.cgroups import tree
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 _MACHINE = Path(__file__).parents[2] / "machine"
 _GROUP = f"blacktree-test-{os.getpid()}"  # in which the tests' own engine runs what it runs
@@ -45,7 +45,7 @@ Opened = Callable[[Kind], "contextlib.AbstractAsyncContextManager[Workshop]"]
 @pytest.fixture(scope="session")
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A docker configuration with buildx."""
-    found = subprocess.run([_MACHINE / "buildx"], check=True, capture_output=True, text=True, timeout=120)
+    found = subprocess.run([_MACHINE / "buildx"], check=True, capture_output=True, text=True, timeout=300)
     folder = tmp_path_factory.mktemp("docker")
     (folder / "cli-plugins").mkdir()
     (folder / "cli-plugins" / "docker-buildx").symlink_to(found.stdout.strip())
@@ -189,6 +189,7 @@ async def test_secrets_reach_the_step_that_asks_and_nothing_else(opened: Opened,
         await _until(lambda: alive(f"sleep 9{marker}") or building.done())
         private = [secret.split()[1], key.decode().splitlines()[1]]
         assert not [word for word in private if word in _of_processes()]
+        await _until(lambda: "agent\n" in workshop.said or building.done())
         building.cancel()
         await asyncio.gather(building, return_exceptions=True)
         assert hashlib.sha256(secret.encode()).hexdigest() in workshop.said
@@ -363,8 +364,8 @@ async def test_builds_that_are_cancelled_while_a_step_runs_leave_nothing(opened:
 async def test_a_build_that_is_cancelled_while_the_engine_makes_its_image_leaves_nothing(
     opened: Opened, kind: Kind
 ) -> None:
-    # So much that the engine is at it for a second or so, which nothing can hurry.
-    order = {"dockerfile": f"FROM {BASE_IMAGE}\nRUN truncate -s 250M /{secrets.token_hex(8)}\n"}
+    # So much that the engine is at it for two seconds or so, which nothing can hurry.
+    order = {"dockerfile": f"FROM {BASE_IMAGE}\nRUN truncate -s 500M /{secrets.token_hex(8)}\n"}
     async with _cancelled(opened, {kind: order}) as (workshop,):
         await _until(lambda: _is_making_its_image(workshop))
 
@@ -472,7 +473,7 @@ async def _deaf_registry() -> AsyncIterator[tuple[str, set[object]]]:
             await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
-async def _until(condition: Callable[[], object], limit: float = 30) -> None:
+async def _until(condition: Callable[[], object], limit: float = 120) -> None:
     async with asyncio.timeout(limit):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.02)

@@ -21,7 +21,7 @@ from workers.engine.cli import CliBuilder
 from workers.engine.docker import DockerEngine
 from workers.worker import Worker
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ async def at_work(
     running = asyncio.create_task(worker.run())
     yield worker
     worker.stop(now=True)
-    await asyncio.wait_for(running, 30)
+    await asyncio.wait_for(running, 90)
 
 
 @pytest.mark.usefixtures("at_work")
@@ -60,7 +60,7 @@ async def test_an_engine_restart_in_the_middle_of_a_build_ends_in_a_built_image(
     script = f"test $NUMBER = 2 || {{ trap 'exit 1' TERM; sleep {marker} & wait; }}"
     sha = git.commit({"Dockerfile": f"FROM {BASE_IMAGE}\nARG NUMBER\nRUN {script}\n"})
     await bot.offer("a", spec(git, sha, name, args={"NUMBER": "1"}))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not any(line.startswith("sleep") for line in alive(marker)):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -76,7 +76,7 @@ async def test_an_engine_restart_in_the_middle_of_a_build_ends_in_a_built_image(
     beat = await bot.until(lambda: next((beat for beat in bot.beats if beat.problem), None))
     assert own.url in beat.problem
     assert "does not answer" in beat.problem
-    async with asyncio.timeout(30):  # a slot that was waiting for it looks for its engine, and gives it back
+    async with asyncio.timeout(90):  # a slot that was waiting for it looks for its engine, and gives it back
         while await queue.depth("default") != 1:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     assert len(bot.claims) == 1, "no slot takes a job without an engine"

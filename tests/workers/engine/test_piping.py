@@ -72,7 +72,7 @@ async def test_a_command_is_gone_when_it_is_cancelled(
         loop.call_soon_threadsafe(printing.set)
 
     reading = asyncio.create_task(docker_engine.said_by(str(container.id), endless, take))
-    await asyncio.wait_for(printing.wait(), 30)
+    await asyncio.wait_for(printing.wait(), 60)
     assert processes(container, "mark")
 
     reading.cancel()

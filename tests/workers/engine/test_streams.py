@@ -27,7 +27,7 @@ async def test_one_that_opens_when_nobody_waits_for_it_any_more_is_closed(
     def late(client: APIClient, *arguments: Any, **options: Any) -> Any:
         streams.append(logs(client, *arguments, **options))
         there.set()
-        left.wait(30)
+        left.wait(120)
         return streams[0]
 
     async def follow() -> None:
@@ -36,13 +36,13 @@ async def test_one_that_opens_when_nobody_waits_for_it_any_more_is_closed(
 
     monkeypatch.setattr(APIClient, "logs", late)
     following = asyncio.create_task(follow())
-    assert await asyncio.to_thread(there.wait, 30)
+    assert await asyncio.to_thread(there.wait, 60)
     following.cancel()
     assert (await asyncio.gather(following, return_exceptions=True))[0].__class__ is asyncio.CancelledError
     assert not streams[0]._response.raw.closed
 
     left.set()
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not streams[0]._response.raw.closed:  # noqa: ASYNC110
             await asyncio.sleep(0.01)

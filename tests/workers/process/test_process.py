@@ -32,6 +32,13 @@ def alive(marker: str) -> list[str]:
     return found
 
 
+async def gone(marker: str) -> None:
+    """Returns once there is none. What is killed may have to wait for its turn to end."""
+    async with asyncio.timeout(10):
+        while alive(marker):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
 async def test_the_exit_code_and_the_merged_output_are_returned() -> None:
     lines: list[str] = []
     ended = await process.run(["sh", "-c", "echo out; echo err >&2; exit 3"], env=ENV, output=lines.append)
@@ -53,7 +60,7 @@ async def test_a_cancelled_process_leaves_neither_itself_nor_its_children(trap: 
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert alive(marker) == []
+    await gone(marker)
 
 
 async def test_a_time_out_kills_it() -> None:
@@ -64,7 +71,7 @@ async def test_a_time_out_kills_it() -> None:
 
 
 async def test_a_grandchild_that_holds_the_output_open_does_not_delay_the_end() -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(40):
         ended = await process.run(["sh", "-c", "sleep 60 & echo done"], env=ENV)
     assert ended.tail == "done\n"
 
@@ -114,7 +121,7 @@ def test_blocks_are_the_text_however_it_is_cut(said: bytes, cuts: list[int]) -> 
 
 def test_no_descriptor_is_closed_twice_when_it_may_be_another_threads_already() -> None:
     script = Path(__file__).with_name("descriptors.py")
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=170, check=False)
     assert (done.returncode, done.stdout) == (0, "none lost\n"), done.stderr[-2000:]
 
 
@@ -125,7 +132,7 @@ async def test_a_killed_worker_leaves_no_child() -> None:
         f"asyncio.run(process.run(['sleep', '{marker}'], env=dict(os.environ)))"
     )
     worker = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not any(line.startswith("sleep") for line in alive(marker)):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         worker.kill()

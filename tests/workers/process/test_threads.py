@@ -14,13 +14,13 @@ async def test_whoever_is_cancelled_again_and_again_still_waits_for_the_thread(e
 
     def work() -> None:
         begun.set()
-        go_on.wait(10)
+        go_on.wait(60)
         ended.set()
         if error:
             raise error
 
     waiting = asyncio.create_task(to_the_end(work))
-    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.to_thread(begun.wait, 60)
     for _ in range(3):
         waiting.cancel()
         await asyncio.sleep(0)

@@ -70,7 +70,7 @@ class Seeds:
         whole = httpx2.URL(self.registry.url).join(url).copy_merge_params(more.pop("params", {}))
         login = (self.registry.username, self.registry.password)
         return httpx2.request(
-            method, whole, auth=login, verify=self.registry.trust(), **more
+            method, whole, auth=login, verify=self.registry.trust(), timeout=60, **more
         ).raise_for_status()
 
 

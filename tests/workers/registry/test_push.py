@@ -97,7 +97,7 @@ async def held(faults: Faults, doing: Awaitable[object], gated: str) -> asyncio.
     faults.gated = gated
     faults.gate.clear()
     task = asyncio.ensure_future(doing)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         await faults.at_gate.wait()
     faults.gated = ""
     return task

@@ -209,7 +209,7 @@ def _git(*arguments: str, cwd: Path | None = None, told: str = "", date: str = "
     env = {"PATH": os.environ["PATH"], **alone, **who, **when}
     done = subprocess.run(
         ["git", *_QUICK, *arguments],
-        cwd=cwd, env=env, input=told, capture_output=True, text=True, check=True, timeout=30,
+        cwd=cwd, env=env, input=told, capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
     return done.stdout.strip()
 

@@ -132,10 +132,10 @@ async def test_the_token_is_in_no_command_line_environment_or_file(
     git.before_fetch.clear()
     git.rest.clear()
     running = asyncio.create_task(take(sha, lfs=True))
-    await asyncio.wait_for(git.fetching.wait(), 10)
+    await asyncio.wait_for(git.fetching.wait(), 90)
     seen = everything_of_processes()
     git.before_fetch.set()
-    await asyncio.wait_for(git.half.wait(), 10)
+    await asyncio.wait_for(git.half.wait(), 90)
     seen += everything_of_processes()
     git.rest.set()
     found = await running
@@ -185,7 +185,7 @@ async def test_a_commit_that_github_does_not_show_yet_is_asked_for_again(git: Gi
         await asyncio.sleep(0.01)
     git.denied.clear()
     git.before_fetch.set()
-    assert names((await asyncio.wait_for(running, 30)).folder) == ["a"]
+    assert names((await asyncio.wait_for(running, 90)).folder) == ["a"]
 
 
 async def test_a_repository_that_is_gone_is_the_users_to_know(git: GitHost, take: Take) -> None:
@@ -501,9 +501,9 @@ async def test_a_build_that_is_cancelled_in_its_checkout_leaves_no_folder(
     git.before_fetch.clear()
     sha = git.commit({"Dockerfile": f"FROM {base}\n"})
     await bot.offer("b", spec(git, sha, name))
-    await asyncio.wait_for(git.fetching.wait(), 10)
+    await asyncio.wait_for(git.fetching.wait(), 90)
     await bot.cancel(name, "b")
-    ended = await bot.finished("b", 10)
+    ended = await bot.finished("b")
     assert isinstance(ended.result, Stopped)
     assert left(settings) == []
     git.before_fetch.set()

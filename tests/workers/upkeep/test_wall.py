@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -41,6 +42,7 @@ from workers.upkeep.rules import Chains, Confined, name_servers, restored
 from workers.upkeep.wall import NoWall, Wall
 from workers.worker import Worker
 
+pytestmark = pytest.mark.timeout(600)
 RANGE = "10.209.0.0/20"
 INTERNET, METADATA, DATABASE = "198.51.100.2", "169.254.169.254", "10.66.0.9"
 PORT = 8099
@@ -58,11 +60,13 @@ LIMITS = Limits(memory=64 << 20, cpus=1, pids=200)
 
 
 def run(*argv: str) -> str:
-    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=30).stdout
+    return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
 def rules() -> str:
-    return run("iptables", "-w", "-S")
+    """All but those of other tests' engines, which come and go (tests/parts/dockerd.py)."""
+    found = run("iptables", "-w", "-S").splitlines()
+    return "\n".join(line for line in found if not re.search(r'--comment "?bt[0-9a-f]{12}"? ', line))
 
 
 @contextlib.contextmanager
@@ -71,9 +75,11 @@ def serving(*prefix: str) -> Iterator[None]:
     argv = [*prefix, sys.executable, "-c", SERVE]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        yield
-        process.kill()
+        try:
+            assert process.stdout.readline() == b"ready\n"
+            yield
+        finally:
+            process.kill()
 
 
 @contextlib.contextmanager
@@ -144,6 +150,9 @@ class Fenced:
             labels=prefixed({"worker": self.name}),
         )
         made = await self.engine.start(spec)
+        async with asyncio.timeout(60):
+            while PORT not in {one.port for one in await self.engine.listening(made.id) or ()}:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
         with contextlib.closing(docker.from_env()) as client:
             found: Any = client.containers.get(made.id)
         return str(found.attrs["NetworkSettings"]["Networks"][spec.network]["IPAddress"])
@@ -153,7 +162,7 @@ def looking(*places: str) -> str:
     """A script that asks these IP or IP:PORT, twenty at once, and prints which answer."""
     asked = ((ip, port or PORT) for ip, _, port in (place.partition(":") for place in places))
     looks = [
-        f'{{ [ "$(nc -w 2 {ip} {port} </dev/null 2>/dev/null)" = here ] && echo {ip}; }} &'
+        f'{{ [ "$(nc -w 10 {ip} {port} </dev/null 2>/dev/null)" = here ] && echo {ip}; }} &'
         for ip, port in asked
     ]
     return "; ".join(" ".join([*looks[start : start + 20], "wait"]) for start in range(0, len(looks), 20))
@@ -262,7 +271,7 @@ async def test_containers_of_one_network_reach_each_other_and_no_other_networks(
 async def test_this_machine_reaches_its_containers(fenced: Fenced) -> None:
     """As the proxy and the worker's probes do; here at the container's own address, not at Docker's."""
     address = await fenced.web("own")
-    _, writer = await asyncio.wait_for(asyncio.open_connection(address, PORT), 5)
+    _, writer = await asyncio.wait_for(asyncio.open_connection(address, PORT), 60)
     writer.close()
     await writer.wait_closed()
 
@@ -322,7 +331,7 @@ def test_an_engine_that_is_started_anew_leaves_the_rules_as_they_were(tmp_path: 
         with serving(*within):
             assert reached() == dockerd.gateway.encode()
             argv = [*within, sys.executable, "-c", PUT_UP, str(tmp_path)]
-            subprocess.run(argv, check=True, env=dockerd.environ, timeout=60)
+            subprocess.run(argv, check=True, env=dockerd.environ, timeout=170)
             before = run(*within, "iptables", "-S")
             assert reached() == b""
             dockerd.stop()
@@ -331,6 +340,7 @@ def test_an_engine_that_is_started_anew_leaves_the_rules_as_they_were(tmp_path: 
             assert reached() == b""
 
 
+@pytest.mark.usefixtures("last_words")
 async def test_a_worker_deploys_behind_its_wall_and_takes_it_down_when_nothing_of_it_is_left(
     world: None,  # noqa: ARG001
     bot: Bot,
@@ -352,7 +362,7 @@ async def test_a_worker_deploys_behind_its_wall_and_takes_it_down_when_nothing_o
         running = asyncio.create_task(worker.run())
         if left:
             script = f"{looking(*places)}; {SITE.format('r1')}"
-            slow = Probe(path="/", timeout=30, interval=0.1)
+            slow = Probe(path="/", timeout=120, interval=0.1)
             ended = await bot.run("r1", spec(base, "r1", script, probe=slow))
             assert isinstance(ended.result, Succeeded), bot.log("r1")
             said = bot.log("r1").split()
@@ -363,7 +373,7 @@ async def test_a_worker_deploys_behind_its_wall_and_takes_it_down_when_nothing_o
             assert isinstance((await bot.run("stop", stop)).result, Succeeded)
         assert chain in await asyncio.to_thread(rules)
         worker.stop()
-        await asyncio.wait_for(running, 30)
+        await asyncio.wait_for(running, 90)
         assert (chain in await asyncio.to_thread(rules)) is left, "a container that runs on stays behind it"
     assert not engine.containers(f"io.blacktree.worker={name}")
 
@@ -372,7 +382,7 @@ def _fell(name: str) -> None:
     """Rules that a failed test has left would hold for the tests after it."""
     for chain, parent in ((f"{name}-FWD", "DOCKER-USER"), (f"{name}-IN", "INPUT")):
         for argv in (("-D", parent, "-j", chain), ("-F", chain), ("-X", chain)):
-            subprocess.run(("iptables", "-w", *argv), check=False, capture_output=True, timeout=30)
+            subprocess.run(("iptables", "-w", *argv), check=False, capture_output=True, timeout=120)
 
 
 async def _given(builder: Builder) -> Builder:
