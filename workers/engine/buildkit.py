@@ -21,7 +21,7 @@ from workers.process import process
 
 log = structlog.get_logger()
 
-_ASKING = 10.0  # seconds
+_ASKING = 60.0  # seconds: a worker builds for as long as it lives with what it found at its start
 _ANY = Limit()
 _OWN_SINCE, _OWN_UNTIL = (18, 9), (23, 0)
 _HEREDOCS_SINCE = (23, 0)  # the first engine whose BuildKit has them without `# syntax=`

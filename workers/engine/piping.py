@@ -26,6 +26,7 @@ STDOUT = 1
 _LAST = 4000  # bytes of what it complained about
 _END = 30.0  # seconds from the end of its output until the engine knows how it ended
 _LOOK = 0.05
+_START = 60.0  # seconds that the engine has to start it
 _SOON = 2.0  # seconds until a command that starts has said its number
 _BROKE_OFF = "the engine broke off in the middle of a command's output"
 
@@ -73,6 +74,9 @@ class Piped:
             there = self._start()
             reading = threading.Thread(target=self._drain, daemon=True)
             reading.start()
+            # Who has read something is never to see its end, and without its number could not be ended first.
+            if not self._known.wait(_START):
+                raise EngineDown(f"the engine did not start a command in {_START:g} s")
             whole = all(self._write(there, piece) for piece in pieces)
             self._whole()
             with contextlib.suppress(OSError):
