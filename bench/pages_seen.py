@@ -35,7 +35,7 @@ LINES, EVERY = 100, 0.17  # seconds between two
 FEWEST = 40  # lines that were printed while somebody looked on
 GOAL = 150.0  # milliseconds
 _BEFORE = 6  # seconds that a build is silent at first, so that a browser is there before it speaks
-_LAST = 60_000  # milliseconds that a browser may take for its last line
+_LAST, _LOOK = 60.0, 1.0  # seconds that a browser may take for its last line, and between two looks at it
 _SAID = re.compile(rb"said (\d+) at ([\d.]+)")
 # What is painted is in the document one frame before: the task after a frame is after it.
 _WATCH = """() => {
@@ -113,7 +113,9 @@ async def _ours(here: Instance, github: GitHub, folder: Path) -> list[float]:
 
 async def _seen(page: Page) -> list[float]:
     since: float = await page.evaluate(_WATCH)
-    await page.wait_for_function(f"(window.seen[{LINES}] || [])[1] > 0", timeout=_LAST)
+    async with asyncio.timeout(_LAST):  # what Playwright would look with inside is no script of ours: see CSP
+        while not await page.evaluate(f"(window.seen[{LINES}] || [])[1] > 0"):
+            await asyncio.sleep(_LOOK)
     found: dict[str, tuple[str, float]] = await page.evaluate("window.seen")
     printed = {number: _moment(up) for number, (up, _) in found.items()}
     ages = [at - printed[number] for number, (_, at) in found.items() if printed[number] > since]
