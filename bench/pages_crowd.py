@@ -1,9 +1,10 @@
 """Fifty people look on at 10,000 lines a second: what they get, and how long others wait meanwhile.
 
 PostgreSQL, RabbitMQ and `blacktree serve` are real; the lines are printed by a worker at the protocol, whose
-log is cleaned, masked and told as that of any. Each round is measured twice, one after the other: without
-viewers, and with them. Meanwhile GitHub delivers webhooks, somebody opens the overview, and jobs are there to
-be granted.
+log is cleaned, masked and told as that of any. Each round is measured three times, one after the other:
+without viewers; with as many who read the same bytes of another program (`bench.elsewhere`), since they take
+from everybody what the machine has; and with the bot's. Meanwhile GitHub delivers webhooks, somebody opens
+the overview, and jobs are there to be granted.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from uuid import uuid4
 import httpx2
 from sqlmodel import col, select
 
+from bench.elsewhere import WORDS
 from bench.heartbeats import used
 from bench.protocol import AtWork, serving
 from bot.store.database import Store
@@ -42,7 +44,9 @@ VIEWERS, RATE, SECONDS, ROUNDS = 50, 10_000, 10, 2
 _TICK = 0.02  # seconds between two bursts of lines
 _DELIVERED, _LOOKED, _MADE = 0.05, 0.25, 0.25  # seconds between two webhooks, two looks, two jobs
 _LAST = 30.0  # seconds that viewers have after the last line
-_LINE = "a line of a build that says very much, and has a \x1b[32mcolour\x1b[0m"
+
+# Has viewers come, of a job perhaps: the process that they are.
+Come = Callable[[str], Awaitable[asyncio.subprocess.Process | None]]
 
 
 @dataclass
@@ -85,54 +89,56 @@ async def main() -> bool:
     folder = Path(tempfile.mkdtemp(prefix="blacktree-bench-"))
     try:
         async with _crowd(folder) as crowd:
-            alone, beside = Waited(), Waited()
+            alone, elsewhere, beside = Waited(), Waited(), Waited()
             counts: list[int] = []
             ages: list[float] = []
             last: list[float] = []
             for number in range(ROUNDS):
-                await _round(crowd, alone, 0)
-                said, after = await _round(crowd, beside, VIEWERS)
+                await _round(crowd, alone, _nobody)
+                await _round(crowd, elsewhere, _of_another)
+                said, after = await _round(crowd, beside, lambda job: _viewers(crowd.here, job))
                 counts, ages, last = counts + said["counts"], ages + said["ages"], [*last, after]
                 print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return _told(alone, beside, counts, ages, last)
+    _whole(counts, ages, last)
+    print(f"{'meanwhile':<36}{'without viewers':>24}{'of another program':>24}{'with them':>24}{'ratio':>18}")
+    _beside("a webhook, until it is answered", [one.intake for one in (alone, elsewhere, beside)], 99)
+    _beside("the overview, to its last byte", [one.page for one in (alone, elsewhere, beside)], 95)
+    _beside("a job, from its commit to its grant", [one.grant for one in (alone, elsewhere, beside)], 95)
+    cores = [f"{one.cpu / ROUNDS / SECONDS:.0%}" for one in (alone, elsewhere, beside)]
+    print(f"{'processor of the bot, of a core':<36}{cores[0]:>24}{cores[1]:>24}{cores[2]:>24}")
+    return counts.count(RATE * SECONDS) == len(counts)
 
 
-def _told(alone: Waited, beside: Waited, counts: list[int], ages: list[float], last: list[float]) -> bool:
+def _whole(counts: list[int], ages: list[float], last: list[float]) -> None:
     whole = counts.count(RATE * SECONDS)
     print(f"{VIEWERS} viewers of {RATE:,} lines a second for {SECONDS} s, {ROUNDS} times")
     print(f"{'viewers with each line, in order and once':<48} {whole} of {len(counts)}   goal all")
     print(f"{'all had all of it, after its last line':<48} {max(last):7.1f} s")
     p50, p95 = median(ages), _at(ages, 95)
     print(f"{'the newest line of what one reads, its age':<48} p50 {p50:5.0f} ms   p95 {p95:5.0f} ms")
-    print(f"{'meanwhile':<36}{'without viewers':>24}{'with them':>24}{'ratio':>14}")
-    _beside("a webhook, until it is answered", alone.intake, beside.intake, 99)
-    _beside("the overview, to its last byte", alone.page, beside.page, 95)
-    _beside("a job, from its commit to its grant", alone.grant, beside.grant, 95)
-    mine, theirs = (one.cpu / ROUNDS / SECONDS for one in (alone, beside))
-    print(f"{'processor of the bot, of a core':<36}{mine:>24.0%}{theirs:>24.0%}{theirs / mine:>14.1f}")
-    return whole == len(counts)
 
 
-def _beside(what: str, alone: list[float], with_them: list[float], most: int) -> None:
-    mine, theirs = ([median(one), _at(one, most)] for one in (alone, with_them))
-    shown = [f"p50 {one[0]:.0f} p{most} {one[1]:.0f} ms" for one in (mine, theirs)]
-    ratio = f"{theirs[0] / mine[0]:.1f}, {theirs[1] / mine[1]:.1f}"
-    print(f"{what:<36}{shown[0]:>24}{shown[1]:>24}{ratio:>14}", flush=True)
+def _beside(what: str, waited: list[list[float]], most: int) -> None:
+    """`ratio` is of what waited beside the bot's viewers to what waited beside another's."""
+    found = [(median(one), _at(one, most)) for one in waited]
+    shown = "".join(f"{f'p50 {middle:.0f} p{most} {late:.0f} ms':>24}" for middle, late in found)
+    ratio = ", ".join(f"{mine / theirs:.1f}" for theirs, mine in zip(found[1], found[2], strict=True))
+    print(f"{what:<36}{shown}{ratio:>18}", flush=True)
 
 
 def _at(some: list[float], percent: int) -> float:
     return sorted(some)[min(len(some) - 1, len(some) * percent // 100)]
 
 
-async def _round(crowd: Crowd, waited: Waited, viewers: int) -> tuple[dict[str, Any], float]:
-    """One flood with so many viewers: what they say, and the seconds until they had all."""
+async def _round(crowd: Crowd, waited: Waited, come: Come) -> tuple[dict[str, Any], float]:
+    """One flood with the viewers who come: what they say, and the seconds until they had all."""
     crowd.worker.kept[job := f"{crowd.like.run_id}-{crowd.made + 1}"] = granted = asyncio.Event()
     assert await crowd.job() == job
     async with asyncio.timeout(30):
         await granted.wait()
-    child = await _viewers(crowd.here, job, viewers) if viewers else None
+    child = await come(job)
     first, over = crowd.made, asyncio.Event()
     before, _ = await used(crowd.here)
     async with asyncio.TaskGroup() as group:
@@ -158,7 +164,7 @@ async def _printed(sink: LogSink) -> None:
     for number, first in enumerate(range(0, RATE * SECONDS, burst)):
         await asyncio.sleep(max(0.0, begun + number * _TICK - time.perf_counter()))
         for line in range(first, first + burst):
-            sink.write(f"{line} {time.time():.4f} {_LINE}\n")
+            sink.write(f"{line} {time.time():.4f} {WORDS}\n")
 
 
 async def _again(over: asyncio.Event, every: float, does: Callable[[], Awaitable[Any]]) -> None:
@@ -208,12 +214,32 @@ async def _granted(crowd: Crowd, after: int) -> list[float]:
             await asyncio.sleep(0.1)
 
 
-async def _viewers(here: Instance, job: str, many: int) -> asyncio.subprocess.Process:
-    """A process with all viewers, so that they read beside the bot, not in its turn."""
-    path, lines, seconds = f"/jobs/{job}/follow?attempt=1", RATE * SECONDS, SECONDS + _LAST
+async def _nobody(_: str) -> None:
+    """Nobody looks on."""
+
+
+async def _of_another(_: str) -> asyncio.subprocess.Process:
+    """As many viewers, of a program that has nothing to do with the bot; it ends by itself."""
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.viewers", here.url, path, str(many), str(lines), str(seconds),
-        env={**os.environ, "AUTHORIZATION": here.headers["authorization"]}, stdout=asyncio.subprocess.PIPE,
+        sys.executable, "-m", "bench.elsewhere", str(VIEWERS), str(RATE * SECONDS), str(RATE),
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert child.stdout is not None
+    async with asyncio.timeout(30):
+        port = int(await child.stdout.readline())
+    return await _watching(f"http://127.0.0.1:{port}", "/", "nobody asks")
+
+
+async def _viewers(here: Instance, job: str) -> asyncio.subprocess.Process:
+    return await _watching(here.url, f"/jobs/{job}/follow?attempt=1", here.headers["authorization"])
+
+
+async def _watching(url: str, path: str, proof: str) -> asyncio.subprocess.Process:
+    """A process with all viewers, so that they read beside the bot, not in its turn."""
+    lines, seconds = RATE * SECONDS, SECONDS + _LAST
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.viewers", url, path, str(VIEWERS), str(lines), str(seconds),
+        env={**os.environ, "AUTHORIZATION": proof}, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert child.stdout is not None
     async with asyncio.timeout(30):
