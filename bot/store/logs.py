@@ -25,7 +25,7 @@ log = structlog.get_logger()
 BUDGET = 32 * 1024 * 1024  # bytes of one log, which its worker keeps to
 _ENDS_KEPT = 1024
 _BLOCK = 256 * 1024  # bytes that are read at once
-_PART = 64 * 1024  # bytes that wait for a reader, who may be slow and one of many
+PART = 64 * 1024  # bytes that wait for a reader, who may be slow and one of many; see `LogStore.read`
 _LONGEST_TAIL = 1024 * 1024  # bytes
 _JUST_NOW = 3600.0  # seconds: a job may have begun since somebody looked
 _JOB = re.compile(r"^\d{1,18}-\d{1,6}$")
@@ -39,7 +39,10 @@ class LogStore(Protocol):
         """Add `text` after `offset` characters; what is there already is not added twice."""
 
     def read(self, job: str, attempt: int, start: int = 0) -> AsyncIterator[bytes]:
-        """The UTF-8 that is there now of an attempt's log, from byte `start` on, in parts, coloured."""
+        """The UTF-8 that is there now of an attempt's log, from byte `start` on, in parts, coloured.
+
+        Each part but the last one ends at a multiple of PART, wherever its reader began.
+        """
 
     async def tail(self, job: str, attempt: int, lines: int) -> str:
         """The last `lines` lines of an attempt's log, plain, as far as they are no longer than a megabyte."""
@@ -113,9 +116,7 @@ class FileLogs:
     async def read(self, job: str, attempt: int, start: int = 0) -> AsyncIterator[bytes]:
         file = self._file(job, attempt)
         size = await asyncio.to_thread(_size, file)
-        while start < size and (
-            part := await asyncio.to_thread(_part, file, start, min(size, start + _PART))
-        ):
+        while start < size and (part := await asyncio.to_thread(_part, file, start, min(size, _stop(start)))):
             yield part
             start += len(part)
 
@@ -195,6 +196,10 @@ def _missing(offset: int, there: int) -> str:
     """What stands for characters that never came, exactly as many, so that offsets stay true."""
     gap = offset - there
     return f"[{gap} characters of the log are lost]\n".rjust(gap)[:gap] if gap > 0 else ""
+
+
+def _stop(start: int) -> int:
+    return (start // PART + 1) * PART
 
 
 def _size(file: Path) -> int:

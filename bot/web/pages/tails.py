@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from bot.store import colours
-from bot.store.logs import LogStore
+from bot.store.logs import PART, LogStore
 from bot.web.pages.clock import Clock
 from bot.web.pages.stream import told
 
 _PART = 256 * 1024  # bytes of a log in one event
 _KEPT = 32  # pieces: those who look on are about as far
-_MANY = 32 * 1024  # bytes of a piece after which there may be another
 
 
 @dataclass(frozen=True)
@@ -68,34 +67,35 @@ class Tails:
             found = await anext(some, None)
         if found is None:
             return None
-        data, end = found
+        data, end, read = found
         clock = Clock(self._logs.times(place.job, place.attempt), place.line, place.byte)
         await clock.look()
         times = clock.passed(data, end)
         text = (colours.only if place.coloured else colours.plain)(data).decode(errors="replace")
         events = (told("times", times) if times else b"") + told("log", text, end)
-        return Piece(events, end, place.line + data.count(b"\n"), len(data) >= _MANY, at)
+        return Piece(events, end, place.line + data.count(b"\n"), read % PART == 0, at)
 
 
 async def parts(
     logs: LogStore, job: str, attempt: int, start: int, whole: bool
-) -> AsyncGenerator[tuple[bytes, int], None]:
+) -> AsyncGenerator[tuple[bytes, int, int], None]:
     """What there is of a log from byte `start` on, in whole lines, each part with the byte that it ends at.
 
-    The last line may be unfinished: it is kept back, unless the log is `whole`.
+    And with the byte up to which was read for it. The last line may be unfinished: it is kept back, unless
+    the log is `whole`. Who reads the same log from different places comes to the same parts soon.
     """
-    kept = b""
+    kept, read = b"", start
     async for data in logs.read(job, attempt, start):
-        kept += data
+        kept, read = kept + data, read + len(data)
         cut = kept.rfind(b"\n") + 1
         if not cut and len(kept) >= _PART:
             cut = _boundary(kept)
         if cut:
             start += cut
-            yield kept[:cut], start
+            yield kept[:cut], start, read
             kept = kept[cut:]
     if kept and whole:
-        yield kept, start + len(kept)
+        yield kept, start + len(kept), read
 
 
 def _boundary(text: bytes) -> int:

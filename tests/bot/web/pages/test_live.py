@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from bot.store.logs import FileLogs
 from bot.store.tables import Job, JobState
 from bot.store.times import STEP
 from bot.web.pages.stream import Line
-from bot.web.pages.tails import parts
+from bot.web.pages.tails import Piece, Place, Tails, parts
 from tests.bot.conftest import Rows
 from tests.bot.intake.test_receiver import TOKEN
 from tests.bot.web.pages.conftest import Scene
@@ -207,7 +207,7 @@ async def test_lines_are_told_whole(
     logs = FileLogs(tmp_path)
     await logs.append("1-1", 1, 0, text)
 
-    found = [(data.decode(), end) async for data, end in parts(logs, "1-1", 1, 0, whole)]
+    found = [(data.decode(), end) async for data, end, _ in parts(logs, "1-1", 1, 0, whole)]
     assert found == told
 
 
@@ -218,7 +218,27 @@ async def test_a_line_without_an_end_is_told_in_pieces(tmp_path: Path) -> None:
     found = [part async for part in parts(logs, "1-1", 1, 0, False)]
 
     assert found
-    assert b"".join(data for data, _ in found) == b"x" * found[-1][1]
+    assert b"".join(data for data, _, _ in found) == b"x" * found[-1][1]
+
+
+async def test_who_is_behind_comes_to_the_pieces_that_others_have(tmp_path: Path) -> None:
+    logs, far = FileLogs(tmp_path), 5
+    lines = [f"{number} says something\n" for number in range(40_000)]
+    await logs.append("1-1", 1, 0, "".join(lines))
+    tails = Tails(logs)
+
+    async def pieces(place: Place) -> list[Piece]:
+        found = []
+        while (piece := await tails.next(place, whole=False)) is not None:
+            found.append(piece)
+            place = replace(place, byte=piece.end, line=piece.line)
+        return found
+
+    first = await pieces(Place("1-1", 1, coloured=False, byte=0, line=0))
+    behind = await pieces(Place("1-1", 1, coloured=False, byte=len("".join(lines[:far])), line=far))
+    assert [piece.end for piece in behind] == [piece.end for piece in first]
+    assert all(ours is theirs for ours, theirs in zip(behind[1:], first[1:], strict=True))
+    assert [piece.more for piece in first] == [True] * (len(first) - 1) + [False]
 
 
 async def test_whoever_reads_a_long_log_slowly_is_asked_who_they_are_meanwhile(
