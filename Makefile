@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # What the tests run for real (see tests/machine/install for the names).
-PARTS ?= engine faketime broker registry postgres busybox buildx git-lfs promtool chromium wrk hey
+PARTS ?= engine faketime broker registry postgres redis-server busybox buildx git-lfs promtool chromium wrk hey
 
 # What is compiled is kept, also where the environment says not to: every process of the tests, of which
 # there are hundreds, would compile it anew; to collect the tests alone takes 10 s so, and 4 s otherwise.

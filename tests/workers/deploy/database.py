@@ -1,4 +1,4 @@
-"""An image of a real PostgreSQL, packed from this machine's, that starts as the well-known one does."""
+"""Images of a real PostgreSQL and Redis, packed from this machine's, that start as the well-known ones do."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.parts.engine import Engine
@@ -25,28 +26,44 @@ exec su -s /bin/sh nobody -c "exec postgres -c listen_addresses='*' -c unix_sock
 """
 
 
+# As redis:7 from Docker Hub: reached by whoever is on its network.
+START_REDIS = "exec redis-server --dir /data --protected-mode no"
+
+
 def image(engine: Engine, base: str, label: dict[str, str], name: str) -> str:
     """`name`: with PostgreSQL's programs beside the base image's small tools."""
+    programs = [_folder("bin") / one for one in ("postgres", "initdb", "psql", "pg_dump", "pg_isready")]
+    packed = _packed(programs, sorted(_folder("lib").glob("*.so")), Path("/usr/share/postgresql"))
+    return _made(engine, base, label, name, packed, f"{_folder('bin')}:/bin")
+
+
+def redis_image(engine: Engine, base: str, label: dict[str, str], name: str) -> str:
+    """`name`: likewise with Redis'."""
+    programs = [Path("/usr/bin/redis-server"), Path("/usr/bin/redis-cli")]
+    if not all(one.exists() for one in programs):
+        raise PartMissing("There is no Redis: run tests/machine/install redis-server")
+    return _made(engine, base, label, name, _packed(programs), "/usr/bin:/bin")
+
+
+def _made(engine: Engine, base: str, label: dict[str, str], name: str, packed: bytes, path: str) -> str:
     made = engine.client.containers.create(base, labels=label)
     try:
-        made.put_archive("/", _packed())
-        environ = [f"ENV PATH={_folder('bin')}:/bin", "ENV PGDATA=/data/cluster"]
-        made.commit(name, "latest", changes=environ)
+        made.put_archive("/", packed)
+        made.commit(name, "latest", changes=[f"ENV PATH={path}", "ENV PGDATA=/data/cluster"])
     finally:
         made.remove()
     return f"{name}:latest"
 
 
-def _packed() -> bytes:
-    programs = [_folder("bin") / one for one in ("postgres", "initdb", "psql", "pg_dump", "pg_isready")]
-    libraries = sorted(_folder("lib").glob("*.so"))
+def _packed(programs: Sequence[Path], libraries: Sequence[Path] = (), *more: Path) -> bytes:
+    """A tar of these, and of what they are linked with."""
     needed = subprocess.run(
         ["ldd", *map(str, programs), *map(str, libraries)], capture_output=True, text=True, check=True
     ).stdout
     shared = {Path(one) for one in re.findall(r"(/\S+) \(0x", needed)}
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", dereference=True) as tar:
-        for one in sorted({*programs, *libraries, *shared, Path("/usr/share/postgresql")}):
+        for one in sorted({*programs, *libraries, *shared, *more}):
             tar.add(one)
     return out.getvalue()
 
