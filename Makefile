@@ -57,7 +57,7 @@ long: .venv/.stamp  ## a build of two hours at RabbitMQ's defaults: make long AR
 	@tests/machine/install engine busybox broker registry
 	@exec $(BIN)/python -m tests.long $(ARGS)
 
-apps: .venv/.stamp  ## whole projects from push to rollback: make apps ARGS="FOLDER..." (docs/apps.md)
+apps: .venv/.stamp  ## whole projects that others wrote, from push to rollback; or those in ARGS="FOLDER..." (docs/apps.md)
 	@tests/machine/install engine busybox buildx
 	@exec $(BIN)/python -m tests.apps $(ARGS)
 

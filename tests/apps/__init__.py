@@ -1,1 +1,1 @@
-"""Blacktree proven on whole projects that others wrote: `make apps`. What is said of one lies elsewhere."""
+"""Blacktree proven on whole projects that others wrote: `make apps`; `projects` says what of each."""

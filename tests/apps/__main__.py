@@ -1,4 +1,4 @@
-"""python -m tests.apps FOLDER... (docs/apps.md says what lies in one)"""
+"""python -m tests.apps [FOLDER...] (docs/apps.md says what lies in one; without, those in `projects`)"""
 
 from __future__ import annotations
 
@@ -26,12 +26,16 @@ from tests.instance import instance
 from tests.integration.conftest import Developer
 from tests.parts.engine import Engine
 
+_PROJECTS = Path(__file__).parent / "projects"
+
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
     """Prove each; the exit code is 0 if all went well."""
     parser = argparse.ArgumentParser(prog="python -m tests.apps", description="Projects that others wrote.")
-    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
-    folders: list[Path] = parser.parse_args().folders
+    parser.add_argument("folders", type=Path, nargs="*", metavar="FOLDER")
+    folders: list[Path] = parser.parse_args().folders or sorted(
+        file.parent for file in _PROJECTS.glob("*/app.py")
+    )
     mirror = environ.get("APPS_MIRROR", "")
     projects = Path(environ.get("APPS_CACHE") or cache() / "apps")
     bad = 0
