@@ -1,4 +1,4 @@
-"""What `make apps` proves is at least understood: its whole takes minutes, and images that have to be pulled."""
+"""What `make apps` proves is at least understood: its whole takes minutes, and images to be pulled."""
 
 from __future__ import annotations
 
