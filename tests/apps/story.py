@@ -16,6 +16,7 @@ from tests.integration.conftest import Developer
 _LIMIT = 1800.0  # seconds for a build, on a machine that has other things to do
 _SERVICE = "db"
 _PAGE = 4000  # characters of a page that is told
+_LOG = 30000  # of the log of what failed: a compiler says much after it has said why
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class Story:
 
     async def _why(self) -> str:
         failed = [job for job in await self.blacktree.jobs() if job["state"] == "failed"]
-        logs = [(await self.blacktree.text(f"/jobs/{job['id']}/log"))[-6000:] for job in failed[-1:]]
+        logs = [(await self.blacktree.text(f"/jobs/{job['id']}/log"))[-_LOG:] for job in failed[-1:]]
         told = self.developer.github.latest_statuses(self._repository, await self.developer.work.head())
         return "\n".join([*(f"{name}: {one.state} {one.description}" for name, one in told.items()), *logs])
 

@@ -8,7 +8,7 @@ from config.processes import WEB
 from workers.attempt import Attempt
 from workers.contract.messages import DeploySpec
 from workers.deploy.pull import port_of, pulled
-from workers.engine.engine import Container
+from workers.engine.engine import Container, Image
 from workers.tools import Tools
 
 
@@ -64,13 +64,19 @@ def parts(spec: DeploySpec) -> list[Part]:
 
 async def all_pulled(attempt: Attempt, spec: DeploySpec, tools: Tools) -> list[Part]:
     """The processes, with their images on this worker, and that of commands that run once. Raises Failure."""
+    images: dict[str, Image] = {}  # several processes may run in one
+
+    async def had(one: DeploySpec) -> Image:
+        if one.image not in images:
+            images[one.image] = await pulled(attempt, one, tools)
+        return images[one.image]
+
     if spec.release_command or _seeds(spec):
-        await pulled(attempt, spec, tools)
-    found = []
-    for part in parts(spec):
-        image = await pulled(attempt, part.spec, tools)
-        found.append(replace(part, port=port_of(part.spec, image, needed=part.served)))
-    return found
+        await had(spec)
+    return [
+        replace(part, port=port_of(part.spec, await had(part.spec), needed=part.served))
+        for part in parts(spec)
+    ]
 
 
 def _seeds(spec: DeploySpec) -> bool:

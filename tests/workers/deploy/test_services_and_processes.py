@@ -27,6 +27,7 @@ async def test_all_processes_reach_a_service_which_stays_and_is_filled_in_the_en
         assert f"{base} is here already" in bot.log("r1"), (
             "what the seed runs in is had before anything stops"
         )
+        assert bot.log("r1").count(f"{other} is here already") == 1, "an image of two processes is told once"
         before, made = standing(engine, name), engine.containers(f"io.blacktree.worker={name}")
         asking = [one for one in made if one.labels["io.blacktree.process"]]
         assert sorted(one.labels["io.blacktree.process"] for one in asking) == ["web", "worker"]
