@@ -17,7 +17,6 @@ from bot.store.tables import (
     Delivery,
     Environment,
     Job,
-    JobState,
     Lock,
     Pull,
     Release,
@@ -25,6 +24,7 @@ from bot.store.tables import (
     StepRow,
     WorkerRow,
 )
+from bot.web.pages.ends import Ends
 from bot.web.pages.stream import LAST, Line, Stream, told
 from bot.web.pages.tails import Place, Tails
 
@@ -48,17 +48,22 @@ class Live:
     logs: LogStore
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     tails: Tails = field(init=False)
+    ends: Ends = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tails", Tails(self.logs))
+        object.__setattr__(self, "ends", Ends(self.store))
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """At the end of the block every stream ends, so that nobody waits for whoever looks on."""
+        watching = asyncio.create_task(self.ends.watch())
         try:
             yield
         finally:
             self.stopping.set()
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
     def changes(self, lasts: float = LAST) -> Response:
         """`changed`, once a second at most, when something that a page shows has changed."""
@@ -91,18 +96,19 @@ class Live:
     ) -> AsyncIterator[bytes]:
         place = Place(job, attempt, coloured, start, await self.logs.number(job, attempt, start))
         loop = asyncio.get_running_loop()
-        spoke, looked, ended = loop.time(), 0.0, False
+        spoke, looked, read, ended = loop.time(), 0.0, 0.0, False
         with self.logs.following(job) as grown, self.store.changes(Job, StepRow) as changed:
             yield b"retry: 1000\n\n"
             while line.open:
-                grown.clear()
                 began = loop.time()
+                reads = grown.is_set() or ended or began >= read + _LOOK
+                grown.clear()
                 if changed.is_set():
                     changed.clear()
                     looked = 0.0
                     yield told("job", "")
                 sent = False
-                while (piece := await self.tails.next(place, ended)) is not None:
+                while reads and (piece := await self.tails.next(place, ended)) is not None:
                     if not line.open:  # a long log, read slowly: who reads on is asked who it is
                         return
                     yield piece.events
@@ -110,6 +116,7 @@ class Live:
                     place = replace(place, byte=piece.end, line=piece.line)
                     if piece.read_at >= began and not piece.more and not ended:
                         break  # what came since has set `grown`
+                read = began if reads else read
                 if ended and not sent:
                     yield told("end", "")
                     return
@@ -117,11 +124,6 @@ class Live:
                     spoke = loop.time()
                     yield _BEATS
                 if loop.time() >= looked + _LOOK:
-                    ended, looked = await self._ended(job, attempt), loop.time()
+                    ended, looked = await self.ends.over(job, attempt), loop.time()
                 await line.heard(_LATE if ended else _LOOK, grown, changed)
                 await asyncio.sleep(max(0.0, spoke + _BATCH - loop.time()))
-
-    async def _ended(self, job: str, attempt: int) -> bool:
-        async with self.store.reading() as session:
-            row = await session.get(Job, job)
-        return row is None or row.attempt != attempt or row.state.final or row.state is JobState.QUEUED

@@ -18,6 +18,7 @@ from bot.jobs import lifecycle
 from bot.store.logs import FileLogs
 from bot.store.tables import Job, JobState
 from bot.store.times import STEP
+from bot.web.pages.ends import Ends
 from bot.web.pages.stream import Line
 from bot.web.pages.tails import Piece, Place, Tails, parts
 from tests.bot.conftest import Rows
@@ -219,6 +220,33 @@ async def test_a_line_without_an_end_is_told_in_pieces(tmp_path: Path) -> None:
 
     assert found
     assert b"".join(data for data, _, _ in found) == b"x" * found[-1][1]
+
+
+async def test_all_who_look_on_are_one_question_to_the_store_for_each_change(
+    scene: Scene, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends, asked, look = Ends(scene.store), 0, Ends._over
+
+    async def counted(self: Ends, job: str, attempt: int) -> bool:
+        nonlocal asked
+        asked += 1
+        return await look(self, job, attempt)
+
+    monkeypatch.setattr(Ends, "_over", counted)
+    monkeypatch.setattr("bot.web.pages.ends._FRESH", 60.0)
+    watching = asyncio.create_task(ends.watch())
+    await asyncio.sleep(0)
+    assert await asyncio.gather(*(ends.over(job.id, 1) for _ in range(50))) == [False] * 50
+    assert (await ends.over(job.id, 1), asked) == (False, 1)
+
+    async with scene.store.transaction() as session:
+        row = await session.get_one(Job, job.id)
+        assert await lifecycle.move(session, row, JobState.SUCCEEDED)
+    async with asyncio.timeout(PROMPT):
+        while not await ends.over(job.id, 1):  # noqa: ASYNC110 (it is `watch` that hears of it)
+            await asyncio.sleep(0.01)
+    assert asked == 2
+    watching.cancel()
 
 
 async def test_who_is_behind_comes_to_the_pieces_that_others_have(tmp_path: Path) -> None:
