@@ -18,7 +18,7 @@ from tests.workers.source.githost import GitHost as GitHost
 from tests.workers.source.githost import serving
 from workers.contract.memory import MemoryQueue
 from workers.deploy import health, service_health
-from workers.engine import buildkit, cgroups, cli, piping
+from workers.engine import cgroups, cli, piping
 from workers.engine.builder import Builder
 from workers.engine.buildkit import find_builder
 from workers.engine.docker import DockerEngine
@@ -35,7 +35,6 @@ MADE = "blacktree.test"  # the label of what a test makes itself, beside the wor
 def _patient() -> Iterator[None]:
     """What a worker waits for on its own machine takes long where other tests run beside."""
     waits = (
-        (buildkit, "_ASKING"),
         (cgroups, "_PATIENCE"),
         (cli, "_SETTLING"),
         (health, "_ASKING"),

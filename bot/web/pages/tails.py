@@ -14,7 +14,7 @@ from bot.store.logs import PART, LogStore
 from bot.web.pages.clock import Clock
 from bot.web.pages.stream import told
 
-_PART = 256 * 1024  # bytes of a log in one event
+_LONGEST = 256 * 1024  # bytes of a line without an end that are told at once
 _KEPT = 32  # pieces: those who look on are about as far
 
 
@@ -88,7 +88,7 @@ async def parts(
     async for data in logs.read(job, attempt, start):
         kept, read = kept + data, read + len(data)
         cut = kept.rfind(b"\n") + 1
-        if not cut and len(kept) >= _PART:
+        if not cut and len(kept) >= _LONGEST:
             cut = _boundary(kept)
         if cut:
             start += cut

@@ -5,13 +5,21 @@ from __future__ import annotations
 import io
 import os
 import re
+import secrets
 import subprocess
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.parts.engine import Engine
 from tests.parts.part import PartMissing
+from tests.parts.registry import Registry
+from tests.workers.conftest import MADE
+from tests.workers.deploy.storeroom import Storeroom
+
+Made = Callable[[dict[str, str], str], str]
 
 # As postgres:17 from Docker Hub: made at its first start, by a user of its own, with POSTGRES_PASSWORD.
 START = """
@@ -28,6 +36,27 @@ exec su -s /bin/sh nobody -c "exec postgres -c listen_addresses='*' -c unix_sock
 
 # As redis:7 from Docker Hub: reached by whoever is on its network.
 START_REDIS = "exec redis-server --dir /data --protected-mode no"
+
+
+@dataclass(frozen=True)
+class Stock:
+    """Images of one of them, made once for all that is asked of it."""
+
+    app: str  # with its programs, on this engine alone
+    store: Storeroom
+    pushed: str  # the same as a service, in the registry
+
+
+@contextmanager
+def stocked(
+    engine: Engine, registry: Registry, made: Made, name: str, start: str, port: int
+) -> Iterator[Stock]:
+    """`made` makes the image by a label and a name; as `name` it is a service that does `start`."""
+    whose = f"test-{secrets.token_hex(4)}"
+    app = made({MADE: whose}, f"blacktree-test/{whose}")
+    store = Storeroom(engine, registry, app, {MADE: whose})
+    yield Stock(app, store, store.image(name, start, f"EXPOSE {port}"))
+    engine.remove(f"{MADE}={whose}")
 
 
 def image(engine: Engine, base: str, label: dict[str, str], name: str) -> str:

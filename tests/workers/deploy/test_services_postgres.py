@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ import pytest
 from tests.parts.engine import Engine
 from tests.parts.registry import Registry
 from tests.workers.bot import Bot
-from tests.workers.conftest import MADE
 from tests.workers.deploy import database
-from tests.workers.deploy.storeroom import Storeroom
+from tests.workers.deploy.database import Stock
 from tests.workers.deploy.test_deploy import SERVE, spec
 from tests.workers.deploy.test_services import PLACE, SECRET, service, standing
 from workers.contract.backups import BackupResult, BackupSpec, Depot, Kept, RestoreSpec, Source
@@ -32,25 +30,14 @@ SEVEN = "update carts set id = 7"
 SUM = "select 'carts ' || sum(id) from carts"
 
 
-@dataclass(frozen=True)
-class Made:
-    """Images of PostgreSQL, made once for all that is asked of it."""
-
-    app: str  # with its programs, on this engine alone
-    store: Storeroom
-    pushed: str  # the same as a service, in the registry
-
-
 @pytest.fixture(scope="module")
-def made(engine: Engine, registry: Registry, base: str) -> Iterator[Made]:
-    whose = f"test-{secrets.token_hex(4)}"
-    app = database.image(engine, base, {MADE: whose}, f"blacktree-test/{whose}")
-    store = Storeroom(engine, registry, app, {MADE: whose})
-    yield Made(app, store, store.image("stock/postgres:1", database.START, "EXPOSE 5432"))
-    engine.remove(f"{MADE}={whose}")
+def made(engine: Engine, registry: Registry, base: str) -> Iterator[Stock]:
+    image = partial(database.image, engine, base)
+    with database.stocked(engine, registry, image, "stock/postgres:1", database.START, 5432) as stock:
+        yield stock
 
 
-def stands(made: Made, volume: str, **more: Any) -> ServiceSpec:
+def stands(made: Stock, volume: str, **more: Any) -> ServiceSpec:
     return service(
         made.pushed,
         volumes={volume: "/data"},
@@ -61,13 +48,13 @@ def stands(made: Made, volume: str, **more: Any) -> ServiceSpec:
     )
 
 
-def known(made: Made) -> Credentials:
+def known(made: Stock) -> Credentials:
     url = {"DATABASE_URL": f"postgresql://postgres:{SECRET}@db/postgres"}
     return made.store.credentials(url, db={"POSTGRES_PASSWORD": SECRET})
 
 
 async def test_a_database_is_made_migrated_left_alone_and_changed_with_its_rows(
-    bot: Bot, engine: Engine, name: str, made: Made
+    bot: Bot, engine: Engine, name: str, made: Stock
 ) -> None:
     app, bot.credentials, db = made.app, known(made), stands(made, f"{name}.db.data")
 
@@ -98,7 +85,7 @@ async def test_a_database_is_made_migrated_left_alone_and_changed_with_its_rows(
 
 
 async def test_a_database_is_put_back_and_a_preview_has_its_scrubbed_rows_and_never_others(
-    bot: Bot, engine: Engine, name: str, tmp_path: Path, made: Made
+    bot: Bot, engine: Engine, name: str, tmp_path: Path, made: Stock
 ) -> None:
     check = {"command": ["pg_isready", "-q", "-h", "127.0.0.1", "-U", "postgres"], "interval": 0.3}
     app, bot.credentials = made.app, known(made)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ import pytest
 from tests.parts.engine import Engine
 from tests.parts.registry import Registry
 from tests.workers.bot import Bot
-from tests.workers.conftest import MADE
 from tests.workers.deploy import database
-from tests.workers.deploy.storeroom import Storeroom
+from tests.workers.deploy.database import Stock
 from tests.workers.deploy.test_deploy import SERVE, spec
 from tests.workers.deploy.test_services import PLACE, service, standing
 from workers.contract.backups import BackupResult, BackupSpec, Depot, Kept, RestoreSpec
@@ -35,26 +33,15 @@ redis-cli -p 6380 shutdown nosave; rm -r "$d"
 """]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Made:
-    """Images of Redis, made once."""
-
-    app: str  # with its programs, on this engine alone
-    store: Storeroom
-    pushed: str  # the same as a service, in the registry
-
-
 @pytest.fixture(scope="module")
-def made(engine: Engine, registry: Registry, base: str) -> Iterator[Made]:
-    whose = f"test-{secrets.token_hex(4)}"
-    app = database.redis_image(engine, base, {MADE: whose}, f"blacktree-test/{whose}")
-    store = Storeroom(engine, registry, app, {MADE: whose})
-    yield Made(app, store, store.image("stock/redis:1", database.START_REDIS, "EXPOSE 6379"))
-    engine.remove(f"{MADE}={whose}")
+def made(engine: Engine, registry: Registry, base: str) -> Iterator[Stock]:
+    image = partial(database.redis_image, engine, base)
+    with database.stocked(engine, registry, image, "stock/redis:1", database.START_REDIS, 6379) as stock:
+        yield stock
 
 
 async def test_a_cache_stays_with_what_it_has_and_is_put_back_as_it_was_backed_up(
-    bot: Bot, engine: Engine, name: str, tmp_path: Path, made: Made
+    bot: Bot, engine: Engine, name: str, tmp_path: Path, made: Stock
 ) -> None:
     bot.credentials = made.store.credentials({})
     cache = service(
